@@ -1,0 +1,1 @@
+"""Who decides the embedding sizes. Knows arrays, not streams."""

@@ -1,0 +1,1 @@
+"""Worlds with a seed: data sets, synthetic streams, faults."""

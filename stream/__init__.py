@@ -1,0 +1,1 @@
+"""What happens to an event: read, test, learn, resize, checkpoint."""
