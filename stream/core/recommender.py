@@ -1,0 +1,201 @@
+"""The recommender as the loop sees it: learn, test, recommend, resize; all state in arrays of fixed size."""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.core import arena, memory, ranking, seen
+from stream.core.event import ITEM, USER, EventBatch, hash_id
+from stream.core.events import begin_test, learn_events
+from stream.core.memory import Layout, Memory
+from stream.core.model import Hyper, Shared, new_shared, new_workspace
+from stream.core.sizes import FrequencyHistogram, SizeBounds, SizeDecision, plan_sizes
+
+_RESERVE: Final = 16
+"""One word in this many stays free at a resize, for newcomers and for what grows until the next one."""
+_EVICTED_AT_ONCE: Final = 64
+"""One entity of a side in this many goes when the index is full, so that the search is paid for once."""
+
+
+class Learnt(NamedTuple):
+    """How far a call of :meth:`Recommender.learn` came."""
+
+    reached: int
+    """First event not learnt."""
+    num_new: int
+    """Users and items admitted on the way."""
+    needs_resize: bool
+    """The arena has no room for the next newcomer: resize, then go on from ``reached``."""
+
+
+class Tested(NamedTuple):
+    """The place of an event's item in each ranking, 0 first; infinite where it cannot be recommended."""
+
+    rank: NDArray[np.float64]
+    """float64[NUM_RANKINGS]"""
+    gap: int
+    """Time gap since the user's last event, as :func:`stream.core.model.gap_bucket` has it; 0 for a first event."""
+    first_sight: bool
+    """The item is not in the index."""
+
+
+class Recommender:
+    """A streaming recommender whose whole per-entity state is a :class:`~stream.core.memory.Memory`.
+
+    ``user_bounds`` and ``item_bounds`` limit the sizes that entities may have, in words. A user's words are its last
+    item ids first (``hyper.num_ids`` of them), then coordinates.
+    """
+
+    def __init__(
+        self, layout: Layout, hyper: Hyper, user_bounds: SizeBounds, item_bounds: SizeBounds, seed: int
+    ) -> None:
+        self.memory: Memory = memory.allocate(layout)
+        self.shared: Shared = new_shared(hyper, seed)
+        self.hyper = hyper
+        self.bounds = {USER: user_bounds, ITEM: item_bounds}
+        self._workspace = new_workspace(hyper)
+        half_lives = (hyper.half_life_slow, hyper.half_life_mid, hyper.half_life_fast)
+        self._growth = 2.0 ** (1.0 / np.array(half_lives))
+        for side, bounds in self.bounds.items():
+            self.memory.counters[memory.USER_NEWBORN + side] = bounds.maximum
+
+    @property
+    def num_users(self) -> int:
+        """Users in the index."""
+        return int(self.memory.counters[memory.NUM_USERS])
+
+    @property
+    def num_items(self) -> int:
+        """Items in the index."""
+        return int(self.memory.counters[memory.NUM_ITEMS])
+
+    @property
+    def num_learnt(self) -> int:
+        """Events learnt since the first."""
+        return int(self.memory.counters[memory.NUM_LEARNT])
+
+    def learn(self, events: EventBatch, begin: int, end: int, max_new: int) -> Learnt:
+        """Learn events ``begin`` to ``end`` of a batch, each before it enters any state.
+
+        Stops early after the event that admits the ``max_new``-th new entity, or before one whose newcomer finds no
+        room in the arena. A full index is no reason to stop: the least frequent of that side go.
+        """
+        columns = (
+            *(events.user, events.item, events.timestamp_ms, events.weight),
+            *(events.item_start, events.item_length, events.item_data),
+        )
+        num_new = 0
+        while True:
+            begin, admitted, stopped, side = learn_events(
+                self.memory, self.shared, self.hyper, self._workspace, self._growth,
+                columns, begin, end, max_new - num_new,
+            )  # fmt: skip
+            num_new += admitted
+            if stopped != arena.NO_SLOT:
+                return Learnt(begin, num_new, stopped == arena.NO_ROOM)
+            self.evict(side, max(1, int(self.memory.counters[side]) // _EVICTED_AT_ONCE))
+
+    def test(self, user_key: Any, item_key: Any, timestamp_ms: int) -> Tested:
+        """Rank one event's item against all items known, before the event is learnt."""
+        rank = np.full(ranking.NUM_RANKINGS, np.inf)
+        user, item, gap, width = begin_test(
+            self.memory, self.shared, self.hyper, self._workspace, user_key, item_key, timestamp_ms
+        )
+        if item >= 0 and not self.is_seen(user_key, item_key):
+            ranking.rank_item(self.memory, self.shared, self.hyper, self._workspace, width, user, item, user_key, rank)
+        return Tested(rank, gap, item < 0)
+
+    def is_seen(self, user_key: Any, item_key: Any) -> bool:
+        """Return whether the filter of pairs already taken holds this one; never, if it was not asked for."""
+        return bool(seen.contains(self.memory, user_key, item_key))
+
+    def recommend(self, user_id: str, n: int, timestamp_ms: int) -> list[tuple[str, float]]:
+        """Return the ids and scores of the best ``n`` items for a user at a time, best first.
+
+        A user who is not known gets what is popular. Items already taken are left out where the filter is on.
+        """
+        key = np.uint64(hash_id(user_id, USER))
+        best, score = np.zeros(n, np.int32), np.zeros(n, np.float32)
+        user, _, _, width = begin_test(
+            self.memory, self.shared, self.hyper, self._workspace, key, np.uint64(0), timestamp_ms
+        )
+        num = ranking.recommend(self.memory, self.shared, self.hyper, self._workspace, width, user, key, best, score)
+        return [(arena.item_id(self.memory, int(best[i])), float(score[i])) for i in range(num)]
+
+    def evict(self, side: int, num: int) -> None:
+        """Evict the ``num`` entities of a side with the lowest decayed frequency."""
+        arena.evict(self.memory, side, num, self._top_bits(), self.hyper.num_ids)
+
+    def resize(self, decision: SizeDecision) -> None:
+        """Share the arena's words out anew as decided, by rank of decayed frequency, and set what newcomers get.
+
+        A side takes no more words than its largest size allows; the other gets what is left.
+        """
+        self._make_room_for_payload()
+        words = self.split_words(decision.users_share)
+        self._plan_side(USER, decision.users, words[USER])
+        self._plan_side(ITEM, decision.items, words[ITEM])
+        arena.resize(self.memory, self.hyper.initial_scale, self.hyper.num_ids, self._reserve() // 2)
+        counters = self.memory.counters
+        live = counters[memory.OVERHEAD_WORDS] + counters[memory.USER_WORDS] + counters[memory.ITEM_WORDS]
+        assert live <= counters[memory.ARENA_TOP] <= len(self.memory.words), (live, counters)
+
+    def split_words(self, users_share: float) -> dict[int, int]:
+        """Return the payload words that each side may own now."""
+        taken = int(self.memory.counters[memory.OVERHEAD_WORDS]) + self._reserve()
+        payload = max(0, len(self.memory.words) - taken)
+        most = {side: int(self.memory.counters[side]) * self.bounds[side].maximum for side in (USER, ITEM)}
+        users = min(int(payload * users_share), most[USER])
+        items = min(payload - users, most[ITEM])
+        return {USER: min(payload - items, most[USER]), ITEM: items}
+
+    def _reserve(self) -> int:
+        """Return how many words a resize leaves free: at least for two of the largest newcomers."""
+        return max(len(self.memory.words) // _RESERVE, 2 * memory.NEWCOMER_WORDS)
+
+    def _make_room_for_payload(self) -> None:
+        """Evict items while ids alone fill most of the arena, as a stream of very long ids can."""
+        most = (len(self.memory.words) - self._reserve()) * 3 // 4
+        while self.memory.counters[memory.OVERHEAD_WORDS] > most and self.num_items > 1:
+            self.evict(ITEM, max(1, self.num_items // _EVICTED_AT_ONCE))
+
+    def frequencies(self, side: int) -> FrequencyHistogram:
+        """Return how many entities have which decayed frequency, in events, within 1/32 octave."""
+        histogram = self.memory.scratch[0]
+        arena.count_frequencies(self.memory, side, self._top_bits(), histogram)
+        used = np.flatnonzero(histogram)[::-1]
+        bits = ((used + self._top_bits() - memory.NUM_FREQUENCY_BUCKETS + 1) << 19) + (1 << 18)
+        value = bits.astype(np.int32).view(np.float32).astype(np.float64) / self.shared.decay[0]
+        return FrequencyHistogram(value, histogram[used].astype(np.int64))
+
+    def sizes(self, side: int) -> NDArray[np.int64]:
+        """Return how many entities of a side have which size: int64[maximum + 1]."""
+        begin, end = arena.slots_of(self.memory, side)
+        slots = self.memory.slots[begin:end]
+        return np.bincount(slots["size"][slots["alive"] == 1], minlength=self.bounds[side].maximum + 1)
+
+    def _plan_side(self, side: int, curve: Any, words: int) -> None:
+        frequencies = self.frequencies(side)
+        num = int(self.memory.counters[side])
+        bounds = self.bounds[side]
+        at_least = plan_sizes(curve, num, words, bounds, frequencies)
+        arena.assign_targets(self.memory, side, at_least, self._top_bits())
+        # A newcomer is worth a mean size at once: what a user or item is good for shows in its first events.
+        newborn = round(at_least[1:].sum() / num) if num else bounds.maximum
+        self.memory.counters[memory.USER_NEWBORN + side] = min(max(newborn, bounds.minimum), bounds.maximum)
+
+    def _top_bits(self) -> int:
+        """Return the upper end of the scale on which frequencies are ranked: 2^17 events, above any half-life."""
+        return int(np.float32(self.shared.decay[0] * 2.0**17).view(np.int32)) >> 19
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return every array of the state, by name; they are the live ones, not copies."""
+        shared = {f"shared.{name}": array for name, array in self.shared._asdict().items()}
+        return {f"memory.{name}": array for name, array in memory.arrays_of(self.memory).items()} | shared
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take over the values of a state of the same layout, in place."""
+        for name, array in self.state().items():
+            assert array.shape == arrays[name].shape, name
+            array[...] = arrays[name]
