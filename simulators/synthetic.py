@@ -231,6 +231,7 @@ class _Block(NamedTuple):
             weight=np.ones(BLOCK, np.float32),
             partition=np.zeros(BLOCK, np.int32),
             offset=np.arange(number * BLOCK, (number + 1) * BLOCK),
+            number=np.arange(number * BLOCK, (number + 1) * BLOCK),
             item_start=names.start[items],
             item_length=names.length[items],
             item_data=names.data,
@@ -302,6 +303,13 @@ class World:
         """Go on from event number ``position[0]`` (0 where it is not given)."""
         self._next = position.get(0, 0)
         assert self._next >= 0, "event numbers begin at 0"
+
+    def place(self, partition: int, number: int) -> str:  # noqa: ARG002
+        """Return where a person finds an event: its number."""
+        return f"event {number}"
+
+    def commit(self, position: Position) -> None:
+        """Do nothing: a world keeps no account of who has read it."""
 
     def close(self) -> None:
         """Do nothing: a world holds no files."""

@@ -70,6 +70,14 @@ class TieShuffled:
         self._held = None
         self.source.seek({0: self._begin - self._begin % self._block_records})
 
+    def place(self, partition: int, number: int) -> str:
+        """Return what the source says."""
+        return self.source.place(partition, number)
+
+    def commit(self, position: Position) -> None:
+        """Tell the source."""
+        self.source.commit(position)
+
     def close(self) -> None:
         """Close the source."""
         self.source.close()

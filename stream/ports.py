@@ -34,6 +34,12 @@ class Source(Protocol):
     def seek(self, position: Position) -> None:
         """Go on from ``position``: the next poll gives the records from there, bit for bit as the first time."""
 
+    def place(self, partition: int, number: int) -> str:
+        """Return where a person finds the event with this ``number`` in its batch: ``"line 17"``."""
+
+    def commit(self, position: Position) -> None:
+        """Tell the outside how far a durable checkpoint has come. Nothing here ever relies on it."""
+
     def close(self) -> None:
         """Release files and connections."""
 
@@ -68,11 +74,17 @@ class CheckpointStore(Protocol):
         """Return the newest good checkpoint, None where there is none; refuse a torn or foreign one by name."""
 
 
-class Clock(Protocol):
-    """Time as the loop may see it."""
+class Host(Protocol):
+    """What the loop may know of the machine it runs on. Nothing of it enters the model."""
 
     def elapsed_s(self) -> float:
         """Seconds on a clock that never goes backwards, from an arbitrary start."""
+
+    def peak_rss_bytes(self) -> int:
+        """Return the most resident memory that the process has had."""
+
+    def stop_requested(self) -> bool:
+        """Return whether someone asked for an orderly end."""
 
 
 class SizePolicy(Protocol):
@@ -84,6 +96,12 @@ class SizePolicy(Protocol):
 
     def decide(self, observation: NDArray[np.float32]) -> SizeDecision:
         """Return the size decision for the coming window, from a fixed-length observation."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what :meth:`restore` needs, fit for JSON: part of every checkpoint."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
 
 
 class Reporter(Protocol):

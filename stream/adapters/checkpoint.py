@@ -193,6 +193,16 @@ class CheckpointFolder:
             raise CheckpointError(f"no good checkpoint in {self.path}: {', '.join(reasons)}; {remedy}")
         return None
 
+    def clear(self) -> None:
+        """Remove every checkpoint: a run that starts afresh leaves none of another behind to be resumed.
+
+        Raises :class:`StorageError` if the disk refuses.
+        """
+        with self._disk_errors_told():
+            self._remove_unfinished()
+            for path in self._files():
+                self._disk.remove(path)
+
     def _files(self) -> list[Path]:
         """Return the checkpoints by name, newest first."""
         named = (path for path in self.path.iterdir() if _FILE_NAME.fullmatch(path.name))

@@ -101,6 +101,7 @@ def decode(rows: TextColumns, first_offset: int, unit: str) -> Poll:
         weight=weight[good],
         partition=np.zeros(len(good), np.int32),
         offset=first_offset + good.astype(np.int64),
+        number=rows.number[good],
         item_start=item_start,
         item_length=item_length,
         item_data=rows.data,

@@ -109,6 +109,13 @@ class FileSource:
         self._next = position.get(0, 0)
         self._reader.skip(self._next)
 
+    def place(self, partition: int, number: int) -> str:  # noqa: ARG002
+        """Return where a person finds an event: its line or row in the file."""
+        return f"{self._reader.unit} {number}"
+
+    def commit(self, position: Position) -> None:
+        """Do nothing: a file keeps no account of who has read it."""
+
     def close(self) -> None:
         """Close the file."""
         self._reader.close()

@@ -1,10 +1,12 @@
-"""What the operating system says of this process's memory."""
+"""The running process as the operating system sees it: its memory, its clock, the signals sent to it."""
 
 import os
 import resource
+import signal
 import sys
+import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 
 _STATM: Final = Path("/proc/self/statm")
 
@@ -23,3 +25,39 @@ def resident_bytes() -> int:
     except (OSError, IndexError, ValueError):
         return peak_rss_bytes()
     return resident_pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class ThisProcess:
+    """The running process as a :class:`stream.ports.Host`; in a ``with`` statement, SIGINT and SIGTERM ask for an end.
+
+    The first signal only asks, so that the loop can end in good order; a second SIGINT interrupts at once.
+    """
+
+    def __init__(self) -> None:
+        self._stop_requested = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._request_stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _request_stop(self, number: int, _: object) -> None:
+        self._stop_requested = True
+        signal.signal(number, self._before[signal.Signals(number)])
+
+    def elapsed_s(self) -> float:
+        """Seconds on the monotonic clock."""
+        return time.perf_counter()
+
+    def peak_rss_bytes(self) -> int:
+        """Return the most resident memory so far."""
+        return peak_rss_bytes()
+
+    def stop_requested(self) -> bool:
+        """Return whether a signal has asked for an end."""
+        return self._stop_requested

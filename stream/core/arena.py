@@ -48,18 +48,23 @@ def slots_of(m: Memory, side: int) -> Any:
     return len(m.slots) - m.counters[USER_TOP], len(m.slots)
 
 
+def live_words(m: Memory) -> int:
+    """Return the words that entities own: headers, ids and payloads."""
+    return int(m.counters[OVERHEAD_WORDS] + m.counters[USER_WORDS] + m.counters[USER_WORDS + ITEM])
+
+
 @njit(cache=True, nogil=True)
 def _next_slot(m: Memory, side: int) -> int:
     """Return a free slot without taking it, or NO_SLOT.
 
-    Neither side may take the last sixteenth of the table from the other.
+    Neither side may take the last sixteenth of the table, or the last slot of a small one, from the other.
     """
     free = m.counters[USER_FREE + side]
     if free >= 0:
         return free
     num_slots = len(m.slots)
     top = m.counters[USER_TOP + side]
-    if m.counters[USER_TOP] + m.counters[ITEM_TOP] == num_slots or top >= num_slots - num_slots // 16:
+    if m.counters[USER_TOP] + m.counters[ITEM_TOP] == num_slots or top >= num_slots - max(1, num_slots // 16):
         return NO_SLOT
     return top if side == ITEM else num_slots - 1 - top
 

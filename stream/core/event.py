@@ -82,6 +82,8 @@ class EventBatch(NamedTuple):
     """Partition of the source the event came from (0 for files)."""
     offset: NDArray[np.int64]
     """Ordinal of the event in its partition, increasing; what a checkpoint remembers."""
+    number: NDArray[np.int64]
+    """By what number a person finds the event: a line of the file, say; the source knows of what."""
     item_start: NDArray[np.int64]
     item_length: NDArray[np.int32]
     item_data: NDArray[np.uint8]
@@ -110,7 +112,7 @@ class Rejection(NamedTuple):
     offset: int
     """Ordinal of the record in its partition, in the same count as :attr:`EventBatch.offset`."""
     place: str
-    """Where a person finds it: ``"line 17"``, ``"row 4"``, ``"topic/0@123"``."""
+    """Where a person finds it, as its source says: ``"line 17"``, ``"row 4"``."""
     reason: str
     """One of a few short reasons, fit for counting: ``"missing user id"``."""
     detail: str

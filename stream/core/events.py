@@ -14,6 +14,7 @@ from stream.core.numeric import FAST_MATH
 
 _f = np.float32
 _RESCALE_AT = 2.0**30
+_LATEST_S = 2**31 - 1
 _FORGET_AT = _f(2.0**-90)
 """A count this small is nothing; below it float32 would turn slow."""
 
@@ -32,7 +33,7 @@ def learn_events(
     num_new = 0
     for i in range(begin, end):
         time_s = timestamp_ms[i] // 1000
-        if m.counters[ORIGIN_S] < 0:
+        if m.counters[NUM_LEARNT] == 0:
             m.counters[ORIGIN_S] = time_s
         user = index.find(m, users[i])
         if user < 0:
@@ -60,7 +61,8 @@ def learn_events(
 @njit(cache=True, nogil=True, inline="always")
 def _remember(m: Memory, h: Hyper, user: int, item: int, time_s: int) -> None:
     """Enter the event into the user's history, the recent items and the pairs taken."""
-    m.slots[user].last_seen_s = time_s - m.counters[ORIGIN_S]
+    # A time before the origin must not read as never seen, nor one long after it wrap around in 32 bits.
+    m.slots[user].last_seen_s = min(max(np.int64(0), time_s - m.counters[ORIGIN_S]), _LATEST_S)
     offset = np.int64(m.slots[user].offset)
     length = history_length(m, user, h.num_ids)
     for k in range(length - 1, 0, -1):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from stream.core.memory import NUM_ITEMS, Memory
+from stream.core.memory import ITEM_TOP, Memory
 from stream.core.model import (
     LOGISTIC,
     NUM_RATES,
@@ -45,7 +45,7 @@ def learn_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, ga
     width = build_context(m, p, w.x, user, gap, h.num_ids)
     _score_candidates(m, p, h, w, user, n, width)
     if h.loss == SOFTMAX:
-        fill_log_q(h, w, n, m.counters[NUM_ITEMS])
+        fill_log_q(h, w, n, m.counters[ITEM_TOP])
         _softmax_gradient(w, n, weight)
     elif h.loss == LOGISTIC:
         _logistic_gradient(w, n, weight)

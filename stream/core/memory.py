@@ -146,6 +146,8 @@ def plan_layout(
     (True, True)
 
     """
+    assert words_per_entity >= 2, "one word is the header alone"
+    assert max_entities is None or max_entities >= 2, "a user and an item"
     smallest = _smallest_budget(words_per_entity, max_entities, seen_share)
     if budget_bytes < smallest:
         need = f" for {max_entities:,} entities" if max_entities else ""
@@ -154,7 +156,7 @@ def plan_layout(
             f"give at least --budget {math.ceil(smallest / 1024)}KiB"
         )
     num_seen_sets = int(budget_bytes * seen_share) // 16
-    num_recent = min(MAX_RECENT, max(MIN_RECENT, budget_bytes // 256))
+    num_recent = min(MAX_RECENT, max(MIN_RECENT, (budget_bytes - 16 * num_seen_sets) // 256))
     empty = Layout(0, 0, 0, num_recent, num_seen_sets).num_bytes
     rest = budget_bytes - empty
     num_slots = max_entities or rest // (BYTES_PER_ENTITY_INDEX + 4 * words_per_entity)
@@ -166,10 +168,15 @@ def plan_layout(
 
 
 def _smallest_budget(words_per_entity: int, max_entities: int | None, seen_share: float) -> int:
-    slots = max_entities or MIN_SLOTS
-    # An entity needs its header, its id (items) and a few words to be of any use.
-    per_entity = BYTES_PER_ENTITY_INDEX + 4 * (words_per_entity if max_entities is None else 4)
-    core = Layout(0, 0, 0, MIN_RECENT, 0).num_bytes + slots * per_entity + 4 * 2 * NEWCOMER_WORDS
+    # Beside an entity's header and id, the arena has to hold what a resize leaves free for newcomers.
+    newcomers = 3 * NEWCOMER_WORDS
+    if max_entities is None:
+        slots = max(MIN_SLOTS, math.ceil(newcomers / (words_per_entity - 1)))
+        arena_words = slots * words_per_entity
+    else:
+        slots = max_entities
+        arena_words = slots * 4 + newcomers
+    core = Layout(0, 0, arena_words, MIN_RECENT, 0).num_bytes + slots * BYTES_PER_ENTITY_INDEX
     return math.ceil((core + 16) / (1 - seen_share))
 
 

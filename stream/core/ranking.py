@@ -108,6 +108,8 @@ def recommend(
     that the filter holds for this user are passed over.
     """
     n = 0
+    if len(best) == 0:
+        return n
     mask = history_mask(m, user, h.num_ids) if user >= 0 else np.uint64(0)
     top = m.counters[ITEM_TOP]
     for begin in range(0, top, _BLOCK):

@@ -71,6 +71,11 @@ class Recommender:
         return int(self.memory.counters[memory.NUM_ITEMS])
 
     @property
+    def workspace_bytes(self) -> int:
+        """Bytes of the scratch for one event."""
+        return sum(array.nbytes for array in self._workspace)
+
+    @property
     def num_learnt(self) -> int:
         """Events learnt since the first."""
         return int(self.memory.counters[memory.NUM_LEARNT])
@@ -137,9 +142,8 @@ class Recommender:
         self._plan_side(USER, decision.users, words[USER])
         self._plan_side(ITEM, decision.items, words[ITEM])
         arena.resize(self.memory, self.hyper.initial_scale, self.hyper.num_ids, self._reserve() // 2)
-        counters = self.memory.counters
-        live = counters[memory.OVERHEAD_WORDS] + counters[memory.USER_WORDS] + counters[memory.ITEM_WORDS]
-        assert live <= counters[memory.ARENA_TOP] <= len(self.memory.words), (live, counters)
+        top = self.memory.counters[memory.ARENA_TOP]
+        assert arena.live_words(self.memory) <= top <= len(self.memory.words), self.memory.counters
 
     def split_words(self, users_share: float) -> dict[int, int]:
         """Return the payload words that each side may own now."""

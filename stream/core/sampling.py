@@ -51,15 +51,15 @@ def draw_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, tar
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
-def fill_log_q(h: Hyper, w: Workspace, n: int, num_items: int) -> None:
+def fill_log_q(h: Hyper, w: Workspace, n: int, top: int) -> None:
     """Turn ``w.log_q`` from the candidates' decayed mid counts into the log probability that a draw gives each.
 
     The share of the recent events that an item has is taken from its mid count, which decays about as fast as the
-    ring of recent items turns over.
+    ring of recent items turns over. Uniform draws are from the ``top`` item slots ever used, as not all are alive.
     """
     total = _f(h.negatives_recent + h.negatives_uniform + h.negatives_own)
     by_share = _f(h.negatives_recent * _LN2 / h.half_life_mid) / total
-    by_chance = _f(h.negatives_uniform) / _f(num_items) / total
+    by_chance = _f(h.negatives_uniform) / _f(top) / total
     by_place = _f(1.0) / total
     for i in range(n):
         own = by_place if 0 <= w.place[i] < h.negatives_own else _f(0.0)

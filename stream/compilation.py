@@ -1,0 +1,37 @@
+"""Where compiled kernels are kept.
+
+Numba recompiles a kernel when the file it stands in changes, but does not notice a change in a kernel that it calls
+from another file: after an edit, or an upgrade, it would run old code. So the cache folder is named after a digest of
+every source file that holds kernels.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def choose_kernel_cache() -> None:
+    """Point numba to the cache folder of exactly these sources; must run before any kernel is imported.
+
+    It lies in the package's ``__pycache__``, or, where that cannot be written, in the user's cache folder. A
+    ``NUMBA_CACHE_DIR`` in the environment is left alone.
+    """
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return
+    package = Path(__file__).parent
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(package.parent.glob("*/**/*.py")):
+        if path.parts[len(package.parent.parts)] in ("stream", "agents", "simulators"):
+            source = path.read_bytes()
+            if b"numba" in source:
+                digest.update(path.name.encode() + source)
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scall-stream"
+    for folder in (package / "__pycache__", home):
+        target = folder / f"kernels-{digest.hexdigest()}"
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(target, os.W_OK):
+            os.environ["NUMBA_CACHE_DIR"] = str(target)
+            return

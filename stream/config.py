@@ -1,0 +1,234 @@
+"""Settings: frozen, typed, with units; unknown keys are refused by their path."""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from stream.core.model import LOSSES, Hyper
+from stream.core.sizes import MAX_SIZE, SizeBounds
+from stream.core.windows import parse_window
+from stream.errors import BudgetError, UsageError
+
+_BYTE_UNITS: Final = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_SECOND_UNITS: Final = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
+MAX_HISTORY: Final = 64
+
+
+class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What may be stored per user, item and event."""
+
+    budget_bytes: int = 8 * 2**20
+    """All of it together."""
+    words_per_entity: int = 12
+    """Words of the arena per entity that the index can hold; fewer entities have more each."""
+    max_entities: int | None = None
+    """Entities that the index can hold, instead: the arena gets all the rest."""
+    seen_share: float = 0.125
+    """Share of the budget for the filter of pairs taken, with ``exclude_seen``."""
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The learner. Rates are Adagrad's, half-lives are in events."""
+
+    loss: str = "softmax"
+    history: int = 8
+    """Most item ids in a user's history."""
+    prior: bool = True
+    """Popularity as an additive prior."""
+    negatives_recent: int = 48
+    negatives_uniform: int = 12
+    negatives_own: int = 4
+    rate_item: float = 0.2
+    rate_user: float = 0.15
+    rate_lag: float = 0.02
+    rate_gate: float = 0.02
+    rate_prior: float = 0.01
+    rate_repeat: float = 0.02
+    half_life_slow: float = 20_000
+    half_life_mid: float = 2_000
+    half_life_fast: float = 250
+    initial_scale: float = 0.09
+    initial_context: float = 0.3
+
+
+class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Embedding sizes in words of four bytes."""
+
+    user_min: int = 1
+    user_max: int = 24
+    item_min: int = 2
+    item_max: int = 32
+    resize_every_events: int = 2_000
+    """Sizes follow the ranks this often; the policy is asked at each window's end."""
+
+
+class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When windows close, and what becomes of events out of order."""
+
+    close_after: str = "50000events"
+    allowed_lateness_s: float = 0
+    learn_late: bool = False
+    """Learn late events instead of dead-lettering them."""
+    max_future_jump_s: float = 366 * 86400
+    """An event this far ahead of all before it comes from a broken clock, unless a hundred in a row do."""
+
+
+class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Prequential tests."""
+
+    sample: float = 1.0
+    """Share of the events that are tested."""
+    top_k: int = 20
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that a model and its figures depend on, besides the data."""
+
+    seed: int = 1
+    policy: str = "uniform"
+    users_share: float = 0.5
+    """Share of the arena's payload that users may own, under policies that do not decide it."""
+    exclude_seen: bool = False
+    """An item is taken once: neither recommended nor counted to a user who took it."""
+    memory: Memory = Memory()
+    model: Model = Model()
+    sizes: Sizes = Sizes()
+    windows: Windows = Windows()
+    evaluation: Evaluation = Evaluation()
+
+    def hyper(self) -> Hyper:
+        """Return the learner's settings as the kernels take them."""
+        fields = msgspec.structs.asdict(self.model)
+        fields["loss"] = LOSSES[fields.pop("loss")]
+        fields["num_ids"] = fields.pop("history")
+        fields["use_prior"] = int(fields.pop("prior"))
+        return Hyper(**{name: fields[name] for name in Hyper._fields})
+
+    def user_bounds(self) -> SizeBounds:
+        """Return the sizes a user may have."""
+        return SizeBounds(self.sizes.user_min, self.sizes.user_max)
+
+    def item_bounds(self) -> SizeBounds:
+        """Return the sizes an item may have."""
+        return SizeBounds(self.sizes.item_min, self.sizes.item_max)
+
+
+PLAIN: Final = {
+    "model.history": 0,
+    "model.prior": False,
+    "model.loss": "logistic",
+    "model.negatives_recent": 0,
+    "model.negatives_uniform": 1,
+    "model.negatives_own": 0,
+    "sizes.user_max": 32,
+}
+"""The plain setting: matrix factorisation with one uniform negative, the control."""
+
+
+def make_settings(values: dict[str, Any]) -> Settings:
+    """Return checked settings from dotted names, such as ``{"memory.budget_bytes": 1 << 20}``.
+
+    Values may be text, as a command line gives them.
+
+    Raises:
+        UsageError: an unknown name, a value of the wrong kind or out of range; names the setting.
+
+    >>> make_settings({"seed": "7", "sizes.item_max": 16}).sizes.item_max
+    16
+
+    """
+    nested: dict[str, Any] = {}
+    for path, value in values.items():
+        *sections, name = path.split(".")
+        section = nested
+        for step in sections:
+            section = section.setdefault(step, {})
+        section[name] = value
+    try:
+        settings = msgspec.convert(nested, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(_explain(str(error))) from None
+    _check(settings)
+    return settings
+
+
+def _explain(message: str) -> str:
+    # msgspec says "Expected `int`, got `str` - at `$.memory.budget_bytes`".
+    what, _, where = message.partition(" - at `$")
+    place = where.strip(".`") or "settings"
+    return f"setting {place}: {what[:1].lower()}{what[1:].rstrip('.')}; scall replay --help lists the settings"
+
+
+def _check(settings: Settings) -> None:
+    model, sizes, windows, evaluation = settings.model, settings.sizes, settings.windows, settings.evaluation
+    parse_window(windows.close_after)
+    ranges: list[tuple[str, float, float, float]] = [
+        ("seed", settings.seed, 0, 2**63 - 1),
+        ("users_share", settings.users_share, 0, 1),
+        ("memory.words_per_entity", settings.memory.words_per_entity, 4, 2 * MAX_SIZE),
+        ("memory.max_entities", settings.memory.max_entities or 64, 64, 2**30),
+        ("memory.seen_share", settings.memory.seen_share, 0.001, 0.9),
+        ("model.history", model.history, 0, MAX_HISTORY),
+        ("model.negatives_recent", model.negatives_recent, 0, 10_000),
+        ("model.negatives_uniform", model.negatives_uniform, 0 if model.negatives_recent else 1, 10_000),
+        ("model.negatives_own", model.negatives_own, 0, MAX_HISTORY),
+        *((f"model.{name}", getattr(model, name), 0, 10) for name in _rates()),
+        *((f"model.half_life_{name}", getattr(model, f"half_life_{name}"), 1, 1e9) for name in ("slow", "mid", "fast")),
+        ("model.initial_scale", model.initial_scale, 0, 10),
+        ("model.initial_context", model.initial_context, 0, 10),
+        ("sizes.user_max", sizes.user_max, 0, MAX_SIZE),
+        ("sizes.user_min", sizes.user_min, 0, sizes.user_max),
+        ("sizes.item_max", sizes.item_max, 0, MAX_SIZE),
+        ("sizes.item_min", sizes.item_min, 0, sizes.item_max),
+        ("sizes.resize_every_events", sizes.resize_every_events, 1, 2**62),
+        ("windows.allowed_lateness_s", windows.allowed_lateness_s, 0, 1e10),
+        ("windows.max_future_jump_s", windows.max_future_jump_s, 0, 1e12),
+        ("evaluation.sample", evaluation.sample, 0, 1),
+        ("evaluation.top_k", evaluation.top_k, 1, 10_000),
+    ]
+    for name, value, low, high in ranges:
+        if not low <= value <= high:
+            raise UsageError(f"setting {name} = {value:g} is out of range: give a value from {low:g} to {high:g}")
+    if model.loss not in LOSSES:
+        raise UsageError(f"setting model.loss = {model.loss!r} is unknown: give one of {', '.join(LOSSES)}")
+
+
+def _rates() -> list[str]:
+    return [name for name in Model.__struct_fields__ if name.startswith("rate_")]
+
+
+def parse_bytes(text: str) -> int:
+    """Return a size in bytes.
+
+    Raises:
+        BudgetError: the text is no size.
+
+    >>> parse_bytes("8MiB"), parse_bytes("1.5 GB"), parse_bytes("262144")
+    (8388608, 1500000000, 262144)
+
+    """
+    number = _split_unit(text, _BYTE_UNITS)
+    if number is None or not 0 < number < 2**50:
+        raise BudgetError(f"budget {text!r} is not a size: write bytes as a number with KiB, MiB or GiB, such as 8MiB")
+    return int(number)
+
+
+def parse_seconds(name: str, text: str) -> float:
+    """Return a duration in seconds; ``name`` is the option it was given for.
+
+    >>> parse_seconds("--lateness", "1.5h")
+    5400.0
+    """
+    number = _split_unit(text, _SECOND_UNITS)
+    if number is None:
+        raise UsageError(f"{name} {text!r} is not a duration: write a number with s, min, h or d, such as 30min")
+    return number
+
+
+def _split_unit(text: str, units: dict[str, int]) -> float | None:
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
+    by_name = {name.lower(): factor for name, factor in units.items()}
+    if match is None or match[2].lower() not in by_name:
+        return None
+    return float(match[1]) * by_name[match[2].lower()]

@@ -1,0 +1,183 @@
+"""The incremental trainer: one recommender with its windows, its tests and its account, all of one instant."""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.core import memory
+from stream.core.account import Account
+from stream.core.evaluation import Prequential
+from stream.core.event import Poll
+from stream.core.intake import Batch, Intake
+from stream.core.ledger import Ledger
+from stream.core.observation import observe
+from stream.core.recommender import Recommender
+from stream.core.sizes import Curve, SizeDecision
+from stream.core.stats import LedgerLine, SizeSummary
+from stream.core.windows import WindowClock
+
+FIRST_DECISION: Final = SizeDecision(0.5, Curve("uniform"), Curve("uniform"))
+"""Until the first window closes."""
+_QUANTILES: Final = {"p10": 0.1, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p90": 0.9, "p99": 0.99}
+
+
+class Step(NamedTuple):
+    """How far a call of :meth:`Trainer.learn` came, and why it stopped."""
+
+    reached: int
+    resize_due: bool
+    """Sizes are to be assigned anew before the next event."""
+
+
+class Trainer:
+    """Learns and tests events, keeps the window and the account; the loop tells it when.
+
+    ``resize_every`` is the number of learnt events after which sizes are assigned anew within a window, by the decision
+    that stands: ranks move faster than a policy needs to think.
+    """
+
+    def __init__(
+        self,
+        recommender: Recommender,
+        intake: Intake,
+        clock: WindowClock,
+        evaluation: Prequential,
+        budget_bytes: int,
+        resize_every: int,
+    ) -> None:
+        self.recommender = recommender
+        self.clock = clock
+        self.evaluation = evaluation
+        self.account = Account()
+        self.decision = FIRST_DECISION
+        self.peak_bytes = 0
+        self._intake = intake
+        self._budget_bytes = budget_bytes
+        self._resize_every = resize_every
+        self._first_event_ms = self._last_event_ms = 0
+
+    def sort(self, poll: Poll, place: Callable[[int, int], str]) -> Batch:
+        """Sort a poll out into what is learnt and what is not."""
+        return self._intake.sort(poll, self.clock.running_max_ms, place)
+
+    def learn(self, batch: Batch, begin: int, end: int) -> Step:
+        """Learn events ``begin`` to ``end``; stops early where a growth window is full or a resize is due."""
+        num_learnt = self.recommender.num_learnt
+        stop = min(end, begin + self._resize_every - num_learnt % self._resize_every)
+        learnt = self.recommender.learn(batch.events, begin, stop, self.clock.remaining_growth)
+        reached = learnt.reached
+        if reached > begin:
+            timestamp_ms = batch.events.timestamp_ms[begin:reached]
+            if self.clock.num_learnt == 0:
+                self._first_event_ms = int(timestamp_ms[0])
+            self._last_event_ms = int(timestamp_ms[-1])
+            self.clock.note_learnt(timestamp_ms)
+            self.clock.note_new_entities(learnt.num_new)
+            self.account.count("events", reached - begin)
+            self.account.count("learnt", reached - begin)
+            self.account.count("late", int(batch.late[begin:reached].sum()))
+        due = reached > begin and self.recommender.num_learnt % self._resize_every == 0
+        return Step(reached, learnt.needs_resize or due)
+
+    def test(self, batch: Batch, index: int) -> None:
+        """Rank one event before it is learnt."""
+        events = batch.events
+        self.evaluation.add(
+            self.recommender.test(events.user[index], events.item[index], int(events.timestamp_ms[index]))
+        )
+
+    def resize(self) -> None:
+        """Assign sizes anew by the decision that stands."""
+        self.recommender.resize(self.decision)
+        self.account.count("resizes", 1)
+
+    def observe(self) -> NDArray[np.float32]:
+        """Return what the policy sees at the window's end; the last reward is the lead over popularity in recall."""
+        quality = self.evaluation.window()["all"]
+        lead = (quality.recall or 0.0) - (quality.popularity_recall or 0.0)
+        return observe(self.recommender, lead)
+
+    def ledger(self) -> Ledger:
+        """Name every array under the budget, as it is now."""
+        return memory.ledger_of(self.recommender.memory, self._budget_bytes)
+
+    def check_ledger(self) -> None:
+        """Hold the ledger against the budget; a violation is counted and would be a bug."""
+        ledger = self.ledger()
+        self.peak_bytes = max(self.peak_bytes, ledger.total_bytes)
+        self.account.count("violations", int(ledger.is_violated))
+
+    def take_stock(self) -> None:
+        """Bring the counts that others keep into the account."""
+        counters = self.recommender.memory.counters
+        self.account.note("evicted_users", int(counters[memory.EVICTED_USERS]))
+        self.account.note("evicted_items", int(counters[memory.EVICTED_ITEMS]))
+        self.account.note("drift_alarms", self.evaluation.num_alarms)
+
+    def open_window(self) -> None:
+        """Close the window and open the next."""
+        self.clock.close()
+        self.evaluation.close_window()
+        self.account.open_window()
+
+    def event_span_ms(self) -> tuple[int, int]:
+        """Return the event times of the window's first and last event learnt, in the order of learning."""
+        return self._first_event_ms, self._last_event_ms
+
+    def sizes(self, side: int) -> SizeSummary:
+        """Sum up the sizes of a side's entities."""
+        return summarise_sizes(self.recommender.sizes(side))
+
+    def fixed_costs(self) -> list[LedgerLine]:
+        """List what does not grow with users, items or events."""
+        recommender = self.recommender
+        shared = sum(array.nbytes for array in recommender.shared)
+        return [
+            LedgerLine("parameters shared by all", shared),
+            LedgerLine("scratch for one event", recommender.workspace_bytes),
+            LedgerLine("tests waiting to be summed", self.evaluation.num_bytes),
+        ]
+
+    def state(self, batch: Batch | None, cut: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return arrays and JSON-able values of this instant, ``cut`` events into the batch last sorted."""
+        decision = self.decision
+        meta = {
+            "clock": self.clock.state(),
+            "intake": self._intake.state(batch, cut),
+            "evaluation": self.evaluation.state(),
+            "account": self.account.state(),
+            "decision": [decision.users_share, list(decision.users), list(decision.items)],
+            "span_ms": [self._first_event_ms, self._last_event_ms],
+            "peak_bytes": self.peak_bytes,
+        }
+        return self.recommender.state(), meta
+
+    def restore(self, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.recommender.restore(arrays)
+        self.clock.restore(meta["clock"])
+        self._intake.restore(meta["intake"])
+        self.evaluation.restore(meta["evaluation"])
+        self.account.restore(meta["account"])
+        share, users, items = meta["decision"]
+        self.decision = SizeDecision(share, Curve(*users), Curve(*items))
+        self._first_event_ms, self._last_event_ms = meta["span_ms"]
+        self.peak_bytes = meta["peak_bytes"]
+
+
+def summarise_sizes(histogram: NDArray[np.int64]) -> SizeSummary:
+    """Return mean and quantiles (lower ones, so they are sizes that exist) of ``histogram[s]`` entities of size s.
+
+    >>> summarise_sizes(np.array([0, 3, 0, 1])).quantiles["p50"]
+    1
+    """
+    num = int(histogram.sum())
+    if num == 0:
+        return SizeSummary(0, 0.0, dict.fromkeys(("min", *_QUANTILES, "max"), 0), histogram.tolist())
+    below = np.cumsum(histogram)
+    ranks = np.maximum(1, np.ceil(np.array([0.0, *_QUANTILES.values(), 1.0]) * num))
+    sizes = np.searchsorted(below, ranks)
+    quantiles = dict(zip(("min", *_QUANTILES, "max"), sizes.tolist(), strict=True))
+    return SizeSummary(num, float(np.arange(len(histogram)) @ histogram / num), quantiles, histogram.tolist())
