@@ -97,6 +97,7 @@ class Pipeline:
         trainer, host = self._trainer, self._ports.host
         tests = iter(batch.tested[batch.tested.searchsorted(at) : batch.tested.searchsorted(end)].tolist())
         next_test = next(tests, end)
+        begin = at
         while at < end and not host.stop_requested():
             if at == next_test:
                 with self._timed("eval"):
@@ -105,11 +106,14 @@ class Pipeline:
             with self._timed("train"):
                 at, resize_due = trainer.learn(batch, at, next_test)
             if resize_due:
+                trainer.note_learnt(batch, begin, at)
+                begin = at
                 with self._timed("resize"):
                     trainer.resize()
                 self._show_progress()
             if trainer.clock.remaining_growth == 0:
                 break
+        trainer.note_learnt(batch, begin, at)
         return at
 
     def _close_window(self, reason: str, batch: Batch | None, at: int) -> None:

@@ -43,7 +43,7 @@ def learn_event(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, item: i
 def learn_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, gap: int, n: int, weight: Any) -> None:
     """Take one step on the loss of ``w.candidates[0]`` against the n - 1 candidates after it."""
     width = build_context(m, p, w.x, user, gap, h.num_ids)
-    _score_candidates(m, p, h, w, user, n, width)
+    _score_candidates(m, p, h, w, user, gap, n, width)
     if h.loss == SOFTMAX:
         fill_log_q(h, w, n, m.counters[ITEM_TOP])
         _softmax_gradient(w, n, weight)
@@ -54,14 +54,14 @@ def learn_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, ga
     _learn_targets(m, h, w, n, width)
     _learn_coordinates(m, h, w, user)
     if h.use_prior:
-        _learn_prior(p, h, w, n)
+        _learn_prior(p, h, w, gap, n)
     if h.num_ids > 0:
         _learn_history(m, p, h, w, user, gap)
         _learn_own_targets(m, p, h, w, n, width)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
-def _score_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, n: int, width: int) -> None:
+def _score_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, gap: int, n: int, width: int) -> None:
     """Fill ``w.score``, and on the way ``w.place``, ``w.features`` and (for log q) the mid counts."""
     slow, mid, fast = w.features[0], w.features[1], w.features[2]
     mask = history_mask(m, user, h.num_ids)
@@ -87,7 +87,7 @@ def _score_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, n
         mid[i] = log32(mid[i] * by_mid + _f(0.5))
         fast[i] = log32(fast[i] * by_fast + _f(0.5))
     if h.use_prior:
-        a, b, c = p.prior[0], p.prior[1], p.prior[2]
+        a, b, c = p.prior[gap, 0], p.prior[gap, 1], p.prior[gap, 2]
         for i in range(n):
             w.score[i] += a * slow[i] + b * mid[i] + c * fast[i]
 
@@ -242,14 +242,14 @@ def _learn_coordinates(m: Memory, h: Hyper, w: Workspace, user: int) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
-def _learn_prior(p: Shared, h: Hyper, w: Workspace, n: int) -> None:
+def _learn_prior(p: Shared, h: Hyper, w: Workspace, gap: int, n: int) -> None:
     for q in range(NUM_RATES):
         g = _f(0.0)
         for i in range(n):
             g += w.gradient[i] * w.features[q, i]
-        accumulated = p.prior_adagrad[q] + g * g
-        p.prior_adagrad[q] = accumulated
-        p.prior[q] -= _f(h.rate_prior) * g / np.sqrt(accumulated + _EPSILON)
+        accumulated = p.prior_adagrad[gap, q] + g * g
+        p.prior_adagrad[gap, q] = accumulated
+        p.prior[gap, q] -= _f(h.rate_prior) * g / np.sqrt(accumulated + _EPSILON)
 
 
 @njit(cache=True, nogil=True)

@@ -3,10 +3,10 @@
 Score of item j for a user whose last items are r_0 (newest), r_1, ..., at a time gap in bucket b::
 
     x   = sum_k gate[b] * lag[k] o E[r_k]  +  p_u
-    s_j = x . E_j  +  sum_q prior[q] * ln(count_q(j) + 1/2)  +  repeat[k] if j stands at place k
+    s_j = x . E_j  +  sum_q prior[b, q] * ln(count_q(j) + 1/2)  +  repeat[k] if j stands at place k
 
 E is tied: the same vector is read as context and as target. Missing coordinates count as zero. A user without a
-history has x = 0 and is served by the prior alone: the cold path.
+history has x = 0 and is served by the prior alone, with weights of its own: the cold path.
 """
 
 from typing import Any, Final, NamedTuple
@@ -67,7 +67,7 @@ class Shared(NamedTuple):
     gate: NDArray[np.float32]
     """float32[NUM_GAPS]: weight of the history by time since the user's last event."""
     prior: NDArray[np.float32]
-    """float32[NUM_RATES]: weights of the log counts, slow, mid and fast."""
+    """float32[NUM_GAPS, NUM_RATES]: weights of the log counts, slow, mid and fast, by time since the last event."""
     repeat: NDArray[np.float32]
     """float32[places]: added to an item's score when it stands at place k of the history."""
     lag_adagrad: NDArray[np.float32]
@@ -111,11 +111,11 @@ def new_shared(hyper: Hyper, seed: int) -> Shared:
     return Shared(
         lag=lag.astype(np.float32),
         gate=np.ones(NUM_GAPS, np.float32),
-        prior=np.full(NUM_RATES, 1 / 3, np.float32),
+        prior=np.full((NUM_GAPS, NUM_RATES), 1 / 3, np.float32),
         repeat=np.zeros(places, np.float32),
         lag_adagrad=np.zeros((places, _MAX_WIDTH), np.float32),
         gate_adagrad=np.zeros(NUM_GAPS, np.float32),
-        prior_adagrad=np.zeros(NUM_RATES, np.float32),
+        prior_adagrad=np.zeros((NUM_GAPS, NUM_RATES), np.float32),
         repeat_adagrad=np.zeros(places, np.float32),
         decay=np.ones(NUM_RATES, np.float64),
         random=np.array([seed], np.uint64),
@@ -208,7 +208,7 @@ def history_mask(m: Memory, user: int, num_ids: int) -> Any:
     return mask
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def place_in_history(m: Memory, user: int, item: int, num_ids: int) -> int:
     """Return the newest place at which ``item`` stands in the user's history, -1 if it does not."""
     if user < 0:

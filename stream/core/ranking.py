@@ -16,14 +16,14 @@ _BLOCK = 256
 _f = np.float32
 
 
-@njit(cache=True, nogil=True, fastmath=FAST_MATH)
-def score_block(m: Memory, p: Shared, h: Hyper, x: Any, width: int, begin: int, end: int, out: Any) -> None:
+@njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
+def score_block(m: Memory, p: Shared, h: Hyper, x: Any, width: int, gap: int, begin: int, end: int, out: Any) -> None:
     """Fill ``out[:end - begin]`` with the scores of the item slots from ``begin`` to ``end``, repeats left out.
 
     Slots without an owner get -infinity.
     """
     if h.use_prior:
-        a, b, c = p.prior[0], p.prior[1], p.prior[2]
+        a, b, c = p.prior[gap, 0], p.prior[gap, 1], p.prior[gap, 2]
         slow, mid, fast = _f(1.0 / p.decay[0]), _f(1.0 / p.decay[1]), _f(1.0 / p.decay[2])
         half = _f(0.5)
         for i in range(end - begin):
@@ -53,9 +53,9 @@ def _count(other: Any, own: Any, rank: Any, which: int) -> None:
         rank[which] += 0.5
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=FAST_MATH)
 def rank_item(
-    m: Memory, p: Shared, h: Hyper, w: Workspace, width: int, user: int, target: int, user_key: Any, rank: Any
+    m: Memory, p: Shared, h: Hyper, w: Workspace, width: int, gap: int, user: int, target: int, user_key: Any, rank: Any
 ) -> None:
     """Write the target's place (0 is first) in each of the NUM_RANKINGS rankings into ``rank``, float64.
 
@@ -64,14 +64,14 @@ def rank_item(
     """
     rank[:] = 0.0
     repeat = place_in_history(m, user, target, h.num_ids)
-    score_block(m, p, h, w.x, width, target, target + 1, w.block)
+    score_block(m, p, h, w.x, width, gap, target, target + 1, w.block)
     own = w.block[0] + (p.repeat[repeat] if repeat >= 0 else _f(0.0))
     slow, mid, fast = m.slots[target].slow, m.slots[target].mid, m.slots[target].fast
     mask = history_mask(m, user, h.num_ids) if user >= 0 else np.uint64(0)
     top = m.counters[ITEM_TOP]
     for begin in range(0, top, _BLOCK):
         end = min(begin + _BLOCK, top)
-        score_block(m, p, h, w.x, width, begin, end, w.block)
+        score_block(m, p, h, w.x, width, gap, begin, end, w.block)
         for i in range(end - begin):
             item = begin + i
             score = w.block[i]
@@ -90,13 +90,14 @@ def rank_item(
             _count(s.fast, fast, rank, 3)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=FAST_MATH)
 def recommend(
     m: Memory,
     p: Shared,
     h: Hyper,
     w: Workspace,
     width: int,
+    gap: int,
     user: int,
     user_key: Any,
     best: Any,
@@ -114,7 +115,7 @@ def recommend(
     top = m.counters[ITEM_TOP]
     for begin in range(0, top, _BLOCK):
         end = min(begin + _BLOCK, top)
-        score_block(m, p, h, w.x, width, begin, end, w.block)
+        score_block(m, p, h, w.x, width, gap, begin, end, w.block)
         for i in range(end - begin):
             item = begin + i
             score = w.block[i]

@@ -108,7 +108,9 @@ class Recommender:
             self.memory, self.shared, self.hyper, self._workspace, user_key, item_key, timestamp_ms
         )
         if item >= 0 and not self.is_seen(user_key, item_key):
-            ranking.rank_item(self.memory, self.shared, self.hyper, self._workspace, width, user, item, user_key, rank)
+            ranking.rank_item(
+                self.memory, self.shared, self.hyper, self._workspace, width, gap, user, item, user_key, rank
+            )
         return Tested(rank, gap, item < 0)
 
     def is_seen(self, user_key: Any, item_key: Any) -> bool:
@@ -122,10 +124,12 @@ class Recommender:
         """
         key = np.uint64(hash_id(user_id, USER))
         best, score = np.zeros(n, np.int32), np.zeros(n, np.float32)
-        user, _, _, width = begin_test(
+        user, _, gap, width = begin_test(
             self.memory, self.shared, self.hyper, self._workspace, key, np.uint64(0), timestamp_ms
         )
-        num = ranking.recommend(self.memory, self.shared, self.hyper, self._workspace, width, user, key, best, score)
+        num = ranking.recommend(
+            self.memory, self.shared, self.hyper, self._workspace, width, gap, user, key, best, score
+        )
         return [(arena.item_id(self.memory, int(best[i])), float(score[i])) for i in range(num)]
 
     def evict(self, side: int, num: int) -> None:

@@ -63,23 +63,28 @@ class Trainer:
         return self._intake.sort(poll, self.clock.running_max_ms, place)
 
     def learn(self, batch: Batch, begin: int, end: int) -> Step:
-        """Learn events ``begin`` to ``end``; stops early where a growth window is full or a resize is due."""
-        num_learnt = self.recommender.num_learnt
-        stop = min(end, begin + self._resize_every - num_learnt % self._resize_every)
-        learnt = self.recommender.learn(batch.events, begin, stop, self.clock.remaining_growth)
-        reached = learnt.reached
-        if reached > begin:
-            timestamp_ms = batch.events.timestamp_ms[begin:reached]
-            if self.clock.num_learnt == 0:
-                self._first_event_ms = int(timestamp_ms[0])
-            self._last_event_ms = int(timestamp_ms[-1])
-            self.clock.note_learnt(timestamp_ms)
-            self.clock.note_new_entities(learnt.num_new)
-            self.account.count("events", reached - begin)
-            self.account.count("learnt", reached - begin)
-            self.account.count("late", int(batch.late[begin:reached].sum()))
-        due = reached > begin and self.recommender.num_learnt % self._resize_every == 0
-        return Step(reached, learnt.needs_resize or due)
+        """Learn events ``begin`` to ``end``; stops early where a growth window is full or a resize is due.
+
+        What was learnt has to be noted (:meth:`note_learnt`) before the window is looked at.
+        """
+        before = self.recommender.num_learnt % self._resize_every
+        stop = min(end, begin + self._resize_every - before)
+        reached, num_new, needs_resize = self.recommender.learn(batch.events, begin, stop, self.clock.remaining_growth)
+        self.clock.note_new_entities(num_new)
+        return Step(reached, needs_resize or before + reached - begin == self._resize_every)
+
+    def note_learnt(self, batch: Batch, begin: int, end: int) -> None:
+        """Note that events ``begin`` to ``end`` have been learnt."""
+        if begin == end:
+            return
+        timestamp_ms = batch.events.timestamp_ms[begin:end]
+        if self.clock.num_learnt == 0:
+            self._first_event_ms = int(timestamp_ms[0])
+        self._last_event_ms = int(timestamp_ms[-1])
+        self.clock.note_learnt(timestamp_ms)
+        self.account.count("events", end - begin)
+        self.account.count("learnt", end - begin)
+        self.account.count("late", int(batch.late[begin:end].sum()))
 
     def test(self, batch: Batch, index: int) -> None:
         """Rank one event before it is learnt."""
