@@ -80,6 +80,10 @@ NUM_FREQUENCY_BUCKETS: Final = 1024
 """Frequencies are ranked in 1/16 octaves over 64 octaves."""
 
 
+RESERVE_SHARE: Final = 16
+"""One word in this many stays free at a resize, for newcomers and for what grows until the next one."""
+
+
 class Memory(NamedTuple):
     """The arrays of one model. Whatever is per user, item or event is here, and only here."""
 
@@ -165,6 +169,22 @@ def plan_layout(
     layout = Layout(num_slots, num_buckets, min(arena_words, 2**31 - 1), num_recent, num_seen_sets)
     assert layout.num_bytes <= budget_bytes
     return layout
+
+
+def budget_for(num_users: int, num_items: int, user_size: int, item_size: int, id_bytes: int, num_pairs: int = 0) -> int:
+    """Return the bytes with which so many entities all have so many words.
+
+    ``id_bytes`` is the mean length of an item's id; ``num_pairs`` pairs taken are remembered at half the filter's load.
+
+    >>> budget_for(100_000, 20_000, user_size=8, item_size=16, id_bytes=7) // 2**20
+    12
+    """
+    num_slots = num_users + num_items
+    # The length byte, and half a word of padding on average.
+    lead = (id_bytes + 1) / 4 + 0.5
+    words = num_users * (1 + user_size) + math.ceil(num_items * (1 + lead + item_size))
+    arena_words = words + max(words // (RESERVE_SHARE - 1) + 1, 2 * NEWCOMER_WORDS)
+    return Layout(num_slots, num_slots + num_slots // 2, arena_words, MAX_RECENT, num_pairs // 4).num_bytes
 
 
 def _smallest_budget(words_per_entity: int, max_entities: int | None, seen_share: float) -> int:

@@ -12,8 +12,6 @@ from stream.core.memory import Layout, Memory
 from stream.core.model import Hyper, Shared, new_shared, new_workspace
 from stream.core.sizes import FrequencyHistogram, SizeBounds, SizeDecision, plan_sizes
 
-_RESERVE: Final = 16
-"""One word in this many stays free at a resize, for newcomers and for what grows until the next one."""
 _EVICTED_AT_ONCE: Final = 64
 """One entity of a side in this many goes when the index is full, so that the search is paid for once."""
 
@@ -160,7 +158,7 @@ class Recommender:
 
     def _reserve(self) -> int:
         """Return how many words a resize leaves free: at least for two of the largest newcomers."""
-        return max(len(self.memory.words) // _RESERVE, 2 * memory.NEWCOMER_WORDS)
+        return max(len(self.memory.words) // memory.RESERVE_SHARE, 2 * memory.NEWCOMER_WORDS)
 
     def _make_room_for_payload(self) -> None:
         """Evict items while ids alone fill most of the arena, as a stream of very long ids can."""

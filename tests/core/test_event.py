@@ -71,7 +71,9 @@ def test_a_hundred_thousand_ids_of_both_sides_have_as_many_keys() -> None:
     bounds=st.tuples(st.integers(0, 10), st.integers(0, 10)),
     seed=st.integers(0, 99),
 )
-def test_an_item_keeps_its_id_through_cuts_and_permutations(items: list[str], bounds: tuple[int, int], seed: int) -> None:
+def test_an_item_keeps_its_id_through_cuts_and_permutations(
+    items: list[str], bounds: tuple[int, int], seed: int
+) -> None:
     events = twins.events_of([f"user {i}" for i in range(len(items))], items)
     order = np.random.default_rng(seed).permutation(len(items))
     begin, end = sorted(bounds)

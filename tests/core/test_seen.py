@@ -112,7 +112,8 @@ def false_alarms(m: Memory, user: NDArray[np.uint64], item: NDArray[np.uint64]) 
     h ^= h >> np.uint64(31)
     which = (h >> np.uint64(32)) * np.uint64(len(m.seen)) >> np.uint64(32)
     fingerprint = np.maximum(h & np.uint64(0xFFFF), np.uint64(1)).astype(np.uint16)
-    return (m.seen[which.astype(np.intp)] == fingerprint[:, None]).any(axis=1)
+    alarms: NDArray[np.bool_] = (m.seen[which.astype(np.intp)] == fingerprint[:, None]).any(axis=1)
+    return alarms
 
 
 def test_a_full_filter_takes_about_eight_in_65535_strangers_for_known() -> None:

@@ -154,7 +154,9 @@ class ArenaTwin:
     def resize(self, targets: dict[int, int], free_words: int) -> None:
         """Give every entity, by key, its target size."""
         to_regrow = [
-            entity.overhead + targets[key] for key, entity in self.entities.items() if targets[key] > len(entity.payload)
+            entity.overhead + targets[key]
+            for key, entity in self.entities.items()
+            if targets[key] > len(entity.payload)
         ]
         for key, size in targets.items():
             self.set_size(self.entities[key], size)
@@ -171,7 +173,7 @@ def assert_same(m: Memory, twin: ArenaTwin) -> None:
         slot = m.slots[entity.slot]
         assert (int(slot["key"]), int(slot["size"])) == (key, len(entity.payload))
         offset = int(slot["offset"])
-        np.testing.assert_array_equal(m.words[offset : offset + len(entity.payload)], entity.payload)
+        assert m.words[offset : offset + len(entity.payload)].tolist() == entity.payload.tolist()
         assert slot["slow"] == np.float32(entity.slow)
         if entity.side == ITEM:
             assert arena.item_id(m, entity.slot) == entity.name.decode()
@@ -220,7 +222,7 @@ def assert_sound(m: Memory, num_ids: int) -> None:
     owned = [(slot, at) for slot, at in extents(m) if slot >= 0]
     assert sorted(slot for slot, _ in owned) == alive.tolist()
     for slot, at in owned:
-        assert m.slots[slot]["offset"] == at + 1 + m.slots[slot]["lead"]
+        assert m.slots[slot]["offset"] == at + 1 + int(m.slots[slot]["lead"])
     assert sorted(m.buckets[m.buckets >= 0]) == alive.tolist()
     assert index.find_all(m, m.slots["key"][alive]).tolist() == alive.tolist()
     assert m.counters[memory.OVERHEAD_WORDS] == sum(1 + int(m.slots[slot]["lead"]) for slot in alive)
@@ -255,6 +257,7 @@ def events_of(user_ids: Iterable[str], item_ids: Sequence[str]) -> EventBatch:
         weight=np.ones(n, np.float32),
         partition=np.zeros(n, np.int32),
         offset=np.arange(n, dtype=np.int64),
+        number=np.arange(1, n + 1, dtype=np.int64),
         item_start=start,
         item_length=length,
         item_data=data,

@@ -1,0 +1,49 @@
+# make demo    replay a synthetic world (and film ratings, where they are) and say where the page is
+# make test    everything that continuous integration runs
+# make bench   the figures of the README's results
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+FILMS := $(wildcard ../shared/data/movietweetings_142k.csv.gz)
+SOURCES := stream agents simulators tests
+
+.PHONY: demo test lint types bench clean
+
+demo: .venv/installed
+	@echo "A synthetic world whose popular items and best sizes move (the first run compiles for half a minute):"
+	@$(BIN)/scall replay synthetic:drift --budget 1MiB --policy powerlaw --window 20000events --eval-sample 0.1 \
+		--out out/demo-drift
+ifneq ($(FILMS),)
+	@echo "142,000 film ratings from tweets:"
+	@$(BIN)/scall replay $(FILMS) --budget 2MiB --policy powerlaw --window 1d --exclude-seen --eval-sample 0.2 \
+		--out out/demo-films
+endif
+
+test: .venv/installed-tests lint types
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-tests
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+types: .venv/installed-tests
+	$(BIN)/mypy
+
+bench: .venv/installed-tests
+	$(BIN)/python -m tests.benchmarks
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	touch $@
+
+.venv/installed-tests: .venv/installed
+	$(PIP) --editable '.[test,torch]'
+	touch $@
+
+clean:
+	rm -rf .venv out .mypy_cache .ruff_cache .hypothesis
+	find stream agents simulators tests -name __pycache__ -prune -exec rm -rf {} +

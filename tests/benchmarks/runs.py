@@ -1,0 +1,94 @@
+"""Whole commands, as a user runs them: memory over an endless stream, end to end from Parquet, start-up."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.benchmarks.speed import rate_of
+from tests.benchmarks.streams import EventBatch, events_of, make_settings
+
+
+def scall(*arguments: str) -> tuple[dict[str, Any], float]:
+    """Run ``scall replay`` in a process of its own; return its report and the seconds it took."""
+    with tempfile.TemporaryDirectory() as out:
+        begin = time.perf_counter()
+        command = [sys.executable, "-m", "stream", "replay", *arguments, "--out", out, "--quiet"]
+        subprocess.run(command, check=True)
+        seconds = time.perf_counter() - begin
+        return json.loads((Path(out) / "report.json").read_text()), seconds
+
+
+def churn() -> dict[str, Any]:
+    """Five million events of endless new ids under 32 MiB: resident memory after the first window and at the end."""
+    report, seconds = scall(
+        *("synthetic:churn", "--limit", "5000000", "--budget", "32MiB", "--eval-sample", "0.001", "--window", "100000")
+    )
+    windows = report["windows"]
+    return {
+        "events": report["events"],
+        "peak_rss_growth_bytes": windows[-1]["peak_rss_bytes"] - windows[0]["peak_rss_bytes"],
+        "peak_rss_bytes": report["peak_rss_bytes"],
+        "violations": report["violations"],
+        "evictions": report["evictions"],
+        "peak_bytes": report["peak_bytes"],
+        "budget_bytes": report["budget_bytes"],
+        "recall_at_20": round(report["recall_at_20"], 4),
+        "popularity_recall_at_20": round(report["popularity_recall_at_20"], 4),
+        "events_per_second": round(report["events_per_second"]),
+        "seconds": round(seconds, 1),
+    }
+
+
+def end_to_end(runs: int = 3) -> dict[str, Any]:
+    """A million events from Parquet, 1 % of them tested, against the bare learner on the same events and settings."""
+    events = events_of("synthetic:drift", 1_000_000)
+    settings = make_settings({})
+    rates = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "events.parquet"
+        write_parquet(events, path)
+        for _ in range(runs):
+            report, _ = scall(str(path), "--eval-sample", "0.01", "--no-shuffle-ties")
+            rates.append(report["learnt"] / report["wall_seconds"])
+    bare = rate_of(settings, events, "uniform", runs)["events_per_s"]
+    return {
+        "events_per_s": round(median(rates)),
+        "bare_learner_events_per_s": bare,
+        "ratio": round(median(rates) / bare, 3),
+    }
+
+
+def write_parquet(events: EventBatch, path: Path) -> None:
+    """Write events with their ids as text; users are named by their keys."""
+    data = events.item_data.tobytes()
+    spans = zip(events.item_start.tolist(), events.item_length.tolist(), strict=True)
+    columns = {
+        "user_id": [str(key) for key in events.user.tolist()],
+        "item_id": [data[start : start + length].decode() for start, length in spans],
+        "timestamp": events.timestamp_ms,
+    }
+    pq.write_table(pa.table(columns), path)
+
+
+def start_up(runs: int = 5) -> dict[str, Any]:
+    """Seconds from the command to the end of a replay of one event, kernels compiled before."""
+    times = []
+    for _ in range(runs + 1):
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "stream", "--help"], check=True, stdout=subprocess.DEVNULL)
+        help_s = time.perf_counter() - begin
+        report, seconds = scall("synthetic:stationary", "--limit", "1", "--budget", "1MiB")
+        assert report["learnt"] == 1
+        times.append((help_s, seconds))
+    return {
+        "help_s": round(median(time[0] for time in times[1:]), 2),
+        "replay_of_one_event_s": round(median(time[1] for time in times[1:]), 2),
+    }

@@ -1,0 +1,142 @@
+"""How fast: learning, planning and resizing, looking up. Medians of several runs on one thread."""
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from stream.__main__ import build_trainer
+from stream.config import PLAIN, Settings
+from stream.core import index
+from stream.core.event import ITEM, EventBatch
+from stream.core.recommender import Recommender
+from stream.core.sizes import Curve, SizeDecision, parse_curve
+from stream.core.windows import UNLIMITED
+from tests.benchmarks.streams import events_of, shape_of, sized_settings
+
+Figures = dict[str, Any]
+
+
+def seconds_of(action: Callable[[], Any]) -> float:
+    """Return how long a call takes."""
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def learn_all(recommender: Recommender, events: EventBatch, decision: SizeDecision, resize_every: int) -> Figures:
+    """Learn a whole stream in the bare learner; return the seconds of learning and of resizing."""
+    at, learning, resizing, num_events = 0, 0.0, 0.0, events.num_events
+    while at < num_events:
+        end = min(num_events, at - at % resize_every + resize_every)
+        begin = time.perf_counter()
+        at, _, needs_resize = recommender.learn(events, at, end, UNLIMITED)
+        middle = time.perf_counter()
+        if needs_resize or at == end:
+            recommender.resize(decision)
+        learning += middle - begin
+        resizing += time.perf_counter() - middle
+    return {"learning_s": learning, "resizing_s": resizing}
+
+
+def rate_of(settings: Settings, events: EventBatch, curve: str, runs: int = 5) -> Figures:
+    """Return the median learning rate in events a second, resizes apart, and the resizes' share of learning."""
+    decision = SizeDecision(settings.users_share, parse_curve(curve), parse_curve(curve))
+    rates, shares = [], []
+    for _ in range(runs):
+        recommender = build_trainer(settings).recommender
+        figures = learn_all(recommender, events, decision, settings.sizes.resize_every_events)
+        rates.append(events.num_events / figures["learning_s"])
+        shares.append(figures["resizing_s"] / figures["learning_s"])
+    sizes = recommender.sizes(ITEM)
+    mean_size = float(np.arange(len(sizes)) @ sizes / sizes.sum())
+    return {
+        "events_per_s": round(median(rates)),
+        "lowest": round(min(rates)),
+        "highest": round(max(rates)),
+        "resizing_share": round(median(shares), 4),
+        "mean_item_size": round(mean_size, 2),
+    }
+
+
+def learning() -> Figures:
+    """Learning rates at mean size 16, uniform and elastic in the same bytes; the plain setting beside it."""
+    out: Figures = {}
+    for name in ("ml100k", "movietweetings", "globo", "synthetic:drift"):
+        events = events_of(name, 200_000)
+        shape = shape_of(events)
+        uniform = sized_settings(shape, item_size=16, user_size=8, evaluation__sample=0)
+        elastic = sized_settings(shape, item_size=16, user_size=8, sizes__item_max=64)
+        both = [rate_of(settings, events, curve) for settings, curve in ((uniform, "uniform"), (elastic, "powerlaw:1"))]
+        ratio = both[1]["events_per_s"] / both[0]["events_per_s"]
+        out[name] = {"uniform": both[0], "elastic": both[1], "elastic_to_uniform": round(ratio, 3)}
+    return out
+
+
+def plain() -> Figures:
+    """Labelled examples a second in the plain setting with one negative (two examples an event)."""
+    out: Figures = {}
+    for name in ("ml100k", "globo"):
+        events = events_of(name, 200_000)
+        shape = shape_of(events)
+        rates = {}
+        for kind, curve, item_max in (("uniform", "uniform", 16), ("elastic", "powerlaw:1", 64)):
+            values = {path.replace(".", "__"): value for path, value in PLAIN.items()}
+            values |= {"sizes__item_max": item_max, "sizes__user_max": item_max}
+            settings = sized_settings(shape, item_size=16, user_size=16, **values)
+            rates[kind] = 2 * rate_of(settings, events, curve)["events_per_s"]
+        out[name] = {f"{kind}_examples_per_s": rate for kind, rate in rates.items()}
+    return out
+
+
+def resizing() -> Figures:
+    """Plan and resize of 250,000 entities when everything moves, and each 2,000 events with 100,000 entities."""
+    events = events_of("synthetic:churn", 1_100_000)
+    settings = sized_settings(shape_of(events), item_size=16, user_size=8, sizes__item_max=64, sizes__user_max=24)
+    recommender = build_trainer(settings).recommender
+    decision = SizeDecision(settings.users_share, Curve("powerlaw", 1.0), Curve("powerlaw", 1.0))
+    learn_until(recommender, events, decision, 250_000)
+    other = SizeDecision(settings.users_share / 2, Curve("powerlaw", 0.5), Curve("powerlaw", 3.0))
+    everything = [seconds_of(lambda d=d: recommender.resize(d)) for d in (other, decision) * 5]
+    small = build_trainer(settings).recommender
+    at = learn_until(small, events, decision, 100_000)
+    learnt = events.cut(at, at + 60_000)
+    figures = learn_all(small, learnt, decision, 2_000)
+    return {
+        "entities": recommender.num_users + recommender.num_items,
+        "everything_moves_ms": round(1000 * median(everything), 1),
+        "entities_when_little_moves": small.num_users + small.num_items,
+        "little_moves_ms": round(1000 * figures["resizing_s"] / 30, 2),
+        "learning_2000_events_ms": round(1000 * figures["learning_s"] / 30, 2),
+        "share_of_learning": round(figures["resizing_s"] / figures["learning_s"], 3),
+    }
+
+
+def learn_until(recommender: Recommender, events: EventBatch, decision: SizeDecision, num_entities: int) -> int:
+    """Learn until so many entities are known; return the first event not learnt."""
+    at = 0
+    while recommender.num_users + recommender.num_items < num_entities:
+        missing = num_entities - recommender.num_users - recommender.num_items
+        at, _, needs_resize = recommender.learn(events, at, min(at + 2_000, events.num_events), missing)
+        if needs_resize or at % 2_000 == 0:
+            recommender.resize(decision)
+    return at
+
+
+def look_up() -> Figures:
+    """Look-ups a second in batches, of known and of unknown keys, with a million entities."""
+    rng = np.random.default_rng(1)
+    keys = rng.integers(1, 2**63, 1_000_000).astype(np.uint64)
+    settings = sized_settings(shape_of(events_of("ml100k"))._replace(num_users=1_000_000), item_size=1, user_size=1)
+    memory = build_trainer(settings).recommender.memory
+    memory.slots["key"][: len(keys)] = keys
+    for slot, key in enumerate(keys.tolist()):
+        index.insert(memory, np.uint64(key), slot)
+    known, unknown = rng.permutation(keys), rng.integers(2**63, 2**64 - 1, 1_000_000, dtype=np.uint64)
+    rates = {}
+    for name, asked in (("known", known), ("unknown", unknown)):
+        times = [seconds_of(lambda asked=asked: index.find_all(memory, asked)) for _ in range(7)]
+        rates[f"{name}_per_s"] = round(len(asked) / median(times))
+    return rates
