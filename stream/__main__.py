@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -35,6 +37,8 @@ from stream.ports import Source
 
 _WORLD: Final = "synthetic:"
 _PACKAGES: Final = ("scall-stream", "numpy", "numba", "river", "pyarrow")
+_READING_OPTIONS: Final = ("shuffle_ties", "user_column", "item_column", "timestamp_column", "weight_column")
+"""How the data is read: a run is resumed only under the same."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Any = options.command
         return int(command(options))
     except ScallError as error:
-        print(f"scall: {error}", file=sys.stderr)
+        # One line, whatever a file is called.
+        print(f"scall: {error}".replace("\n", "\\n"), file=sys.stderr)
         return 1 if isinstance(error, StorageError) else 2
 
 
@@ -53,17 +58,18 @@ def replay(options: argparse.Namespace) -> int:
     settings = _settings_of(options)
     trainer = build_trainer(settings)
     policy = open_policy(settings.policy, settings.users_share)
-    source = _open_source(options, settings)
     out: Path = options.out
-    _compile_kernels(settings)
     with (
+        closing(_open_source(options, settings)) as source,
         CheckpointFolder(_made(out) / "checkpoints") as checkpoints,
-        ConsoleReporter(source.num_records, settings.memory.budget_bytes, quiet=options.quiet) as reporter,
+        closing(DeadLetterFile(out / "dead_letters.jsonl")) as dead_letters,
         ThisProcess() as process,
+        ConsoleReporter(source.num_records, settings.memory.budget_bytes, quiet=options.quiet) as reporter,
     ):
-        dead_letters = DeadLetterFile(out / "dead_letters.jsonl")
+        _compile_kernels(settings)
         ports = Ports(source, dead_letters, checkpoints, policy, reporter, process)
-        identity = msgspec.to_builtins(settings) | {"data": source.name, "shuffle_ties": options.shuffle_ties}
+        reading = {name: getattr(options, name) for name in _READING_OPTIONS}
+        identity = msgspec.to_builtins(settings) | {"data": source.name} | reading
         pipeline = Pipeline(ports, trainer, identity, {name: version(name) for name in _PACKAGES})
         if not (options.resume and pipeline.resume()):
             checkpoints.clear()
@@ -71,8 +77,6 @@ def replay(options: argparse.Namespace) -> int:
         for warning in checkpoints.warnings:
             print(f"scall: warning: {warning}", file=sys.stderr)
         report = pipeline.run()
-        source.close()
-        dead_letters.close()
     page = save_report(report, out)
     _tell(report, page, options)
     return 0
@@ -156,6 +160,8 @@ def _open_source(options: argparse.Namespace, settings: Settings) -> Source:
 def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise UsageError(f"--out {folder}: {error.strerror}; name a folder that can be written") from None
     return folder

@@ -8,6 +8,9 @@ every source file that holds kernels.
 import hashlib
 import os
 from pathlib import Path
+from typing import Final
+
+_PACKAGES: Final = ("agents", "simulators", "stream")
 
 
 def choose_kernel_cache() -> None:
@@ -20,11 +23,11 @@ def choose_kernel_cache() -> None:
         return
     package = Path(__file__).parent
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(package.parent.glob("*/**/*.py")):
-        if path.parts[len(package.parent.parts)] in ("stream", "agents", "simulators"):
-            source = path.read_bytes()
-            if b"numba" in source:
-                digest.update(path.name.encode() + source)
+    # Folder by folder: once installed, these packages have thousands of files beside them.
+    for path in (path for name in _PACKAGES for path in sorted((package.parent / name).rglob("*.py"))):
+        source = path.read_bytes()
+        if b"numba" in source:
+            digest.update(path.name.encode() + source)
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scall-stream"
     for folder in (package / "__pycache__", home):
         target = folder / f"kernels-{digest.hexdigest()}"

@@ -45,9 +45,10 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     rate_gate: float = 0.02
     rate_prior: float = 0.01
     rate_repeat: float = 0.02
-    half_life_slow: float = 20_000
-    half_life_mid: float = 2_000
-    half_life_fast: float = 250
+    # With a point, for an integer would be another type to the compiler and cost a compilation.
+    half_life_slow: float = 20_000.0
+    half_life_mid: float = 2_000.0
+    half_life_fast: float = 250.0
     initial_scale: float = 0.09
     initial_context: float = 0.3
 
@@ -126,6 +127,15 @@ PLAIN: Final = {
 """The plain setting: matrix factorisation with one uniform negative, the control."""
 
 
+def _names() -> set[str]:
+    sections: dict[str, Any] = msgspec.to_builtins(Settings())
+    nested = {f"{section}.{name}" for section, value in sections.items() if isinstance(value, dict) for name in value}
+    return nested | {name for name, value in sections.items() if not isinstance(value, dict)}
+
+
+_NAMES: Final = _names()
+
+
 def make_settings(values: dict[str, Any]) -> Settings:
     """Return checked settings from dotted names, such as ``{"memory.budget_bytes": 1 << 20}``.
 
@@ -140,11 +150,10 @@ def make_settings(values: dict[str, Any]) -> Settings:
     """
     nested: dict[str, Any] = {}
     for path, value in values.items():
-        *sections, name = path.split(".")
-        section = nested
-        for step in sections:
-            section = section.setdefault(step, {})
-        section[name] = value
+        if path not in _NAMES:
+            raise UsageError(f"setting {path!r} is unknown: scall replay --help lists the settings")
+        section, _, name = path.rpartition(".")
+        (nested.setdefault(section, {}) if section else nested)[name] = value
     try:
         settings = msgspec.convert(nested, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -156,25 +165,26 @@ def make_settings(values: dict[str, Any]) -> Settings:
 def _explain(message: str) -> str:
     # msgspec says "Expected `int`, got `str` - at `$.memory.budget_bytes`".
     what, _, where = message.partition(" - at `$")
-    place = where.strip(".`") or "settings"
-    return f"setting {place}: {what[:1].lower()}{what[1:].rstrip('.')}; scall replay --help lists the settings"
+    what = what[:1].lower() + what[1:].rstrip(".")
+    return f"setting {where.strip('.`')}: {what}; scall replay --help lists the settings"
 
 
 def _check(settings: Settings) -> None:
-    model, sizes, windows, evaluation = settings.model, settings.sizes, settings.windows, settings.evaluation
+    memory, model, sizes = settings.memory, settings.model, settings.sizes
+    windows, evaluation = settings.windows, settings.evaluation
     parse_window(windows.close_after)
     ranges: list[tuple[str, float, float, float]] = [
         ("seed", settings.seed, 0, 2**63 - 1),
         ("users_share", settings.users_share, 0, 1),
-        ("memory.words_per_entity", settings.memory.words_per_entity, 4, 2 * MAX_SIZE),
-        ("memory.max_entities", settings.memory.max_entities or 64, 64, 2**30),
-        ("memory.seen_share", settings.memory.seen_share, 0.001, 0.9),
+        ("memory.words_per_entity", memory.words_per_entity, 4, 2 * MAX_SIZE),
+        ("memory.max_entities", 64 if memory.max_entities is None else memory.max_entities, 64, 2**30),
+        ("memory.seen_share", memory.seen_share, 0.001, 0.9),
         ("model.history", model.history, 0, MAX_HISTORY),
         ("model.negatives_recent", model.negatives_recent, 0, 10_000),
         ("model.negatives_uniform", model.negatives_uniform, 0 if model.negatives_recent else 1, 10_000),
         ("model.negatives_own", model.negatives_own, 0, MAX_HISTORY),
-        *((f"model.{name}", getattr(model, name), 0, 10) for name in _rates()),
-        *((f"model.half_life_{name}", getattr(model, f"half_life_{name}"), 1, 1e9) for name in ("slow", "mid", "fast")),
+        *((f"model.{name}", getattr(model, name), 0, 10) for name in _of_model("rate_")),
+        *((f"model.{name}", getattr(model, name), 1, 10**9) for name in _of_model("half_life_")),
         ("model.initial_scale", model.initial_scale, 0, 10),
         ("model.initial_context", model.initial_context, 0, 10),
         ("sizes.user_max", sizes.user_max, 0, MAX_SIZE),
@@ -182,20 +192,20 @@ def _check(settings: Settings) -> None:
         ("sizes.item_max", sizes.item_max, 0, MAX_SIZE),
         ("sizes.item_min", sizes.item_min, 0, sizes.item_max),
         ("sizes.resize_every_events", sizes.resize_every_events, 1, 2**62),
-        ("windows.allowed_lateness_s", windows.allowed_lateness_s, 0, 1e10),
-        ("windows.max_future_jump_s", windows.max_future_jump_s, 0, 1e12),
+        ("windows.allowed_lateness_s", windows.allowed_lateness_s, 0, 10**10),
+        ("windows.max_future_jump_s", windows.max_future_jump_s, 0, 10**12),
         ("evaluation.sample", evaluation.sample, 0, 1),
         ("evaluation.top_k", evaluation.top_k, 1, 10_000),
     ]
     for name, value, low, high in ranges:
         if not low <= value <= high:
-            raise UsageError(f"setting {name} = {value:g} is out of range: give a value from {low:g} to {high:g}")
+            raise UsageError(f"setting {name} = {value} is out of range: give a value from {low} to {high}")
     if model.loss not in LOSSES:
         raise UsageError(f"setting model.loss = {model.loss!r} is unknown: give one of {', '.join(LOSSES)}")
 
 
-def _rates() -> list[str]:
-    return [name for name in Model.__struct_fields__ if name.startswith("rate_")]
+def _of_model(prefix: str) -> list[str]:
+    return [name for name in Model.__struct_fields__ if name.startswith(prefix)]
 
 
 def parse_bytes(text: str) -> int:
@@ -209,7 +219,7 @@ def parse_bytes(text: str) -> int:
 
     """
     number = _split_unit(text, _BYTE_UNITS)
-    if number is None or not 0 < number < 2**50:
+    if number is None or not 1 <= number < 2**50:
         raise BudgetError(f"budget {text!r} is not a size: write bytes as a number with KiB, MiB or GiB, such as 8MiB")
     return int(number)
 

@@ -60,74 +60,73 @@ class Pipeline:
         """Go on from where the stream stands; return the report of the whole run."""
         source, trainer = self._ports.source, self._trainer
         trainer.check_ledger()
-        finished, batch, at = False, None, 0
+        finished, batch = False, None
         while not finished and not self._ports.host.stop_requested():
             with self._timed("read"):
                 poll = source.poll()
             if poll is not None:
                 batch = trainer.sort(poll, source.place)
-                at = self._process(batch)
+                self._process(batch)
             else:
                 finished = True
-                if trainer.clock.num_learnt:
-                    self._close_window("end of stream", None, 0)
+                if trainer.account.window_counts().events:
+                    self._close_window("end of stream", None)
         if not finished:
             # Not a window's end: on resuming, the window goes on as if nothing had happened.
-            self._save(batch, at)
+            self._save(batch)
             self._windows.append(self._window_report("interrupted"))
         report = self._report(finished)
         self._ports.reporter.finish(report)
         return report
 
-    def _process(self, batch: Batch) -> int:
-        """Learn a batch, closing windows on the way; return the first event not learnt, if asked to stop before."""
+    def _process(self, batch: Batch) -> None:
+        """Learn a batch, closing windows on the way, up to its end or to where someone asks to stop."""
         clock = self._trainer.clock
         at = 0
         while True:
             end, closes = clock.events_before_close(batch.events.timestamp_ms, at)
             at = self._learn(batch, at, end)
             if clock.remaining_growth == 0 or (closes and at == end):
-                self._close_window(clock.rule.kind, batch, at)
+                # By time the next event closes a window, else the last one does: where a poll ends is all one.
+                by_next = clock.rule.kind == "time"
+                self._settle(batch, batch.position_before(at) if by_next else batch.position_after(at))
+                self._close_window(clock.rule.kind, batch)
             elif at == batch.events.num_events or self._ports.host.stop_requested():
-                self._settle(batch, at)
-                return at
+                self._settle(batch, batch.position_before(at))
+                return
 
     def _learn(self, batch: Batch, at: int, end: int) -> int:
         """Test and learn the events from ``at`` to ``end``; return the first one not learnt, if it stopped early."""
         trainer, host = self._trainer, self._ports.host
         tests = iter(batch.tested[batch.tested.searchsorted(at) : batch.tested.searchsorted(end)].tolist())
         next_test = next(tests, end)
-        begin = at
-        while at < end and not host.stop_requested():
+        begin, is_waiting = at, False
+        while at < end and (is_waiting or not (trainer.clock.remaining_growth == 0 or host.stop_requested())):
             if at == next_test:
                 with self._timed("eval"):
                     trainer.test(batch, at)
                 next_test = next(tests, end)
             with self._timed("train"):
-                at, resize_due = trainer.learn(batch, at, next_test)
+                at, resize_due, is_waiting = trainer.learn(batch, at, next_test)
             if resize_due:
                 trainer.note_learnt(batch, begin, at)
                 begin = at
                 with self._timed("resize"):
                     trainer.resize()
                 self._show_progress()
-            if trainer.clock.remaining_growth == 0:
-                break
         trainer.note_learnt(batch, begin, at)
         return at
 
-    def _close_window(self, reason: str, batch: Batch | None, at: int) -> None:
+    def _close_window(self, reason: str, batch: Batch | None) -> None:
         """Observe, decide, resize, checkpoint, commit, report: always in this order."""
         trainer, ports = self._trainer, self._ports
-        if batch is not None:
-            self._settle(batch, at)
         trainer.decision = ports.policy.decide(trainer.observe())
         with self._timed("resize"):
             trainer.resize()
         trainer.check_ledger()
         self._windows.append(self._window_report(reason))
         trainer.open_window()
-        num_bytes = self._save(batch, at)
+        num_bytes = self._save(batch)
         self._windows[-1] = msgspec.structs.replace(
             self._windows[-1],
             checkpoint_bytes=num_bytes,
@@ -136,14 +135,13 @@ class Pipeline:
         ports.source.commit(self._position)
         ports.reporter.window(self._windows[-1])
 
-    def _settle(self, batch: Batch, at: int) -> None:
-        """Move the position to after the first ``at`` events of a batch, and give up the dead letters before it."""
-        before = dict(self._position)
-        self._position.update(batch.position(at))
+    def _settle(self, batch: Batch, position: Position) -> None:
+        """Move on to a position within a batch, and give up the dead letters before it."""
+        before, self._position = self._position, self._position | position
         due = [
             rejection
             for rejection in batch.rejections
-            if before.get(rejection.partition, 0) <= rejection.offset < self._position[rejection.partition]
+            if before.get(rejection.partition, 0) <= rejection.offset < self._position.get(rejection.partition, 0)
         ]
         for rejection in due:
             self._trainer.account.reject(rejection)
@@ -152,11 +150,11 @@ class Pipeline:
             self._ports.dead_letters.write(due)
         self._show_progress()
 
-    def _save(self, batch: Batch | None, at: int) -> int:
+    def _save(self, batch: Batch | None) -> int:
         """Save everything of this instant; return the bytes written."""
         with self._timed("checkpoint"):
             mark = self._ports.dead_letters.mark()
-            arrays, trainer_state = self._trainer.state(batch, at)
+            arrays, trainer_state = self._trainer.state(batch, self._position)
             meta = {
                 "settings": self._settings,
                 "position": {str(partition): offset for partition, offset in self._position.items()},
@@ -183,6 +181,9 @@ class Pipeline:
         self._trainer.restore(dict(checkpoint.arrays), meta["trainer"])
         self._position = {int(partition): offset for partition, offset in meta["position"].items()}
         self._windows = msgspec.convert(meta["windows"], list[WindowReport])
+        if self._windows and not self._windows[-1].checkpoint_bytes:
+            # A checkpoint cannot hold its own size.
+            self._windows[-1] = msgspec.structs.replace(self._windows[-1], checkpoint_bytes=checkpoint.num_bytes)
         self._wall_before_s = meta["wall_seconds"]
         self._ports.policy.restore(meta["policy"])
         self._ports.dead_letters.rewind(meta["dead_letters"])

@@ -62,6 +62,8 @@ class Checkpoint(NamedTuple):
 
     arrays: Mapping[str, NDArray[Any]]
     meta: Mapping[str, Any]
+    num_bytes: int = 0
+    """What it takes in the store, once it comes from there."""
 
 
 class CheckpointStore(Protocol):

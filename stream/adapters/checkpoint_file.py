@@ -92,7 +92,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     with _opened(path) as file:
         header = _read_start(file)
-        return Checkpoint({entry.name: _read_array(file, entry) for entry in header.arrays}, header.meta)
+        arrays = {entry.name: _read_array(file, entry) for entry in header.arrays}
+        return Checkpoint(arrays, header.meta, os.fstat(file.fileno()).st_size)
 
 
 def read_header(path: Path) -> Header:

@@ -68,12 +68,10 @@ def _header(report: Report) -> str:
 
 def _span(report: Report) -> str:
     """Return the dates of the first and the last event, nothing where they are no dates."""
-    if not report.windows:
+    windows = [window for window in report.windows if window.counts.learnt]
+    if not windows:
         return ""
-    ends = (
-        min(window.first_event_ms for window in report.windows),
-        max(window.last_event_ms for window in report.windows),
-    )
+    ends = (min(window.first_event_ms for window in windows), max(window.last_event_ms for window in windows))
     try:
         first, last = (datetime.fromtimestamp(ms / 1000, UTC).date().isoformat() for ms in ends)
     except (OverflowError, ValueError, OSError):

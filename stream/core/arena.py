@@ -57,14 +57,14 @@ def live_words(m: Memory) -> int:
 def _next_slot(m: Memory, side: int) -> int:
     """Return a free slot without taking it, or NO_SLOT.
 
-    Neither side may take the last sixteenth of the table, or the last slot of a small one, from the other.
+    Neither side may take the last sixteenth of the table from the other.
     """
     free = m.counters[USER_FREE + side]
     if free >= 0:
         return free
     num_slots = len(m.slots)
     top = m.counters[USER_TOP + side]
-    if m.counters[USER_TOP] + m.counters[ITEM_TOP] == num_slots or top >= num_slots - max(1, num_slots // 16):
+    if m.counters[USER_TOP] + m.counters[ITEM_TOP] == num_slots or top >= num_slots - num_slots // 16:
         return NO_SLOT
     return top if side == ITEM else num_slots - 1 - top
 
@@ -177,12 +177,16 @@ def frequency_bucket(count: Any, top_bits: int) -> int:
 
 @njit(cache=True, nogil=True)
 def count_frequencies(m: Memory, side: int, top_bits: int, histogram: Any) -> None:
-    """Fill ``histogram`` with the number of a side's entities in each frequency bucket."""
-    histogram[:] = 0
+    """Fill ``histogram``, a row of the scratch, with the number of a side's entities in each frequency bucket."""
+    # Neighbours tend to fall into the same bucket; counting them in turn in four rows keeps them from waiting.
+    rows = m.scratch
+    rows[:] = 0
     begin, end = slots_of(m, side)
     for slot in range(begin, end):
         if m.slots[slot].alive:
-            histogram[frequency_bucket(m.slots[slot].slow, top_bits)] += 1
+            rows[slot & 3, frequency_bucket(m.slots[slot].slow, top_bits)] += 1
+    for bucket in range(NUM_FREQUENCY_BUCKETS):
+        histogram[bucket] = rows[0, bucket] + rows[1, bucket] + rows[2, bucket] + rows[3, bucket]
 
 
 @njit(cache=True, nogil=True)
@@ -283,50 +287,47 @@ def assign_targets(m: Memory, side: int, at_least: Any, top_bits: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _words_to_regrow(m: Memory) -> int:
-    total = 0
-    for slot in range(len(m.slots)):
-        entity = m.slots[slot]
-        if entity.alive and entity.target > entity.size:
-            total += 1 + np.int64(entity.lead) + np.int64(entity.target)
-    return total
-
-
-@njit(cache=True, nogil=True)
 def resize(m: Memory, scale: float, num_ids: int, free_words: int) -> None:
     """Bring every entity alive to its target size, keeping the shared prefix of its payload.
 
     Afterwards at least ``free_words`` are free at the top. Headers, ids, targets and those must fit together.
     """
-    room = len(m.words) - m.counters[ARENA_TOP] - free_words
-    if _words_to_regrow(m) <= room:
-        _resize_where_they_stand(m, scale, num_ids)
-    else:
+    limit = len(m.words) - free_words
+    for side in range(2):
+        begin, end = slots_of(m, side)
+        for slot in range(begin, end):
+            if m.slots[slot].target != m.slots[slot].size and m.slots[slot].alive:
+                if not _resize_one(m, slot, side, limit, scale, num_ids):
+                    _sweep_up(m, _sweep_down(m), scale, num_ids)
+                    m.counters[COMPACTIONS] += 1
+                    return
+    if m.counters[ARENA_TOP] > limit:
         _sweep_up(m, _sweep_down(m), scale, num_ids)
         m.counters[COMPACTIONS] += 1
 
 
 @njit(cache=True, nogil=True)
-def _resize_where_they_stand(m: Memory, scale: float, num_ids: int) -> None:
-    for slot in range(len(m.slots)):
-        if not m.slots[slot].alive or m.slots[slot].target == m.slots[slot].size:
-            continue
-        size = np.int64(m.slots[slot].size)
-        target = np.int64(m.slots[slot].target)
-        offset = np.int64(m.slots[slot].offset)
-        m.counters[USER_WORDS + side_of(m, slot)] += target - size
-        m.slots[slot].size = target
-        if target < size:
-            m.words[offset + target] = -(size - target)
-            continue
-        lead = np.int64(m.slots[slot].lead)
-        top = m.counters[ARENA_TOP]
-        for i in range(1 + lead + size):
-            m.words[top + i] = m.words[offset - lead - 1 + i]
-        m.words[offset - lead - 1] = -(1 + lead + size)
-        m.slots[slot].offset = top + 1 + lead
-        m.counters[ARENA_TOP] = top + 1 + lead + target
-        _fill(m, slot, size, scale, num_ids)
+def _resize_one(m: Memory, slot: int, side: int, limit: int, scale: float, num_ids: int) -> bool:
+    """Shrink an extent where it stands, or move it to the top to grow; return False where the top has no room."""
+    size = np.int64(m.slots[slot].size)
+    target = np.int64(m.slots[slot].target)
+    offset = np.int64(m.slots[slot].offset)
+    lead = np.int64(m.slots[slot].lead)
+    top = m.counters[ARENA_TOP]
+    if target > size and top + 1 + lead + target > limit:
+        return False
+    m.counters[USER_WORDS + side] += target - size
+    m.slots[slot].size = target
+    if target < size:
+        m.words[offset + target] = -(size - target)
+        return True
+    for i in range(1 + lead + size):
+        m.words[top + i] = m.words[offset - lead - 1 + i]
+    m.words[offset - lead - 1] = -(1 + lead + size)
+    m.slots[slot].offset = top + 1 + lead
+    m.counters[ARENA_TOP] = top + 1 + lead + target
+    _fill(m, slot, size, scale, num_ids)
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -359,11 +360,13 @@ def _sweep_up(m: Memory, packed: int, scale: float, num_ids: int) -> None:
     total = 0
     m.counters[USER_WORDS + USER] = 0
     m.counters[USER_WORDS + ITEM] = 0
-    for slot in range(len(m.slots)):
-        if m.slots[slot].alive:
-            target = np.int64(m.slots[slot].target)
-            total += 1 + np.int64(m.slots[slot].lead) + target
-            m.counters[USER_WORDS + side_of(m, slot)] += target
+    for side in range(2):
+        begin, end = slots_of(m, side)
+        for slot in range(begin, end):
+            if m.slots[slot].alive:
+                target = np.int64(m.slots[slot].target)
+                total += 1 + np.int64(m.slots[slot].lead) + target
+                m.counters[USER_WORDS + side] += target
     m.counters[ARENA_TOP] = total
     source = packed
     while source > 0:

@@ -123,8 +123,9 @@ class Prequential:
 
     def _quality(self, tallies: dict[str, Tally]) -> dict[str, Quality]:
         self._flush()
-        recalls = [mean.get() for mean in self._total["all"].means["recall"]]
-        best = 1 + int(np.argmax(recalls[1:]))
+        # In whole hits, so that the last bits of a mean decide no tie.
+        num_hits = [round(mean.n * mean.get()) for mean in self._total["all"].means["recall"]]
+        best = 1 + int(np.argmax(num_hits[1:]))
         return {group: tally.quality(best) for group, tally in tallies.items()}
 
     def _flush(self) -> None:
@@ -145,10 +146,13 @@ class Prequential:
 
     def state(self) -> dict[str, Any]:
         """Return what :meth:`restore` needs, fit for JSON."""
-        self._flush()
+        # Tests that wait go on waiting: the last bits of a mean depend on which tests were added together.
+        n = self._num_waiting
+        waiting = np.column_stack((self._rank[:n], self._group[:n], self._first_sight[:n]))
         return {
             "window": {group: tally.state() for group, tally in self._window.items()},
             "total": {group: tally.state() for group, tally in self._total.items()},
+            "waiting": base64.b64encode(waiting.tobytes()).decode(),
             "num_alarms": self.num_alarms,
             "adwin": base64.b64encode(self._adwin._helper.__getstate__()).decode(),
             "adwin_alarm": self._adwin.drift_detected,
@@ -159,6 +163,10 @@ class Prequential:
         for group in GROUPS:
             self._window[group].restore(state["window"][group])
             self._total[group].restore(state["total"][group])
+        waiting = np.frombuffer(base64.b64decode(state["waiting"])).reshape(-1, NUM_RANKINGS + 2)
+        self._num_waiting = n = len(waiting)
+        self._rank[:n] = waiting[:, :NUM_RANKINGS]
+        self._group[:n], self._first_sight[:n] = waiting[:, NUM_RANKINGS:].T
         self.num_alarms = state["num_alarms"]
         self._adwin._helper.__setstate__(base64.b64decode(state["adwin"]))
         self._adwin._drift_detected = state["adwin_alarm"]

@@ -72,7 +72,8 @@ def _remember(m: Memory, h: Hyper, user: int, item: int, time_s: int) -> None:
     at = m.counters[RECENT_NEXT]
     m.recent[at] = item
     m.counters[RECENT_NEXT] = at + 1 if at + 1 < len(m.recent) else 0
-    seen.add(m, m.slots[user].key, m.slots[item].key)
+    if len(m.seen) > 0:
+        seen.add(m, m.slots[user].key, m.slots[item].key)
     m.counters[NUM_LEARNT] += 1
 
 

@@ -19,7 +19,7 @@ def _home(key: Any, num_buckets: int) -> int:
     return np.int64(((key >> np.uint64(32)) * np.uint64(num_buckets)) >> np.uint64(32))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def find(m: Memory, key: Any) -> int:
     """Return the slot of ``key``, or -1."""
     num_buckets = len(m.buckets)

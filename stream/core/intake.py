@@ -29,12 +29,25 @@ class Batch(NamedTuple):
     end: dict[int, int]
     """The source's position after all of it."""
 
-    def position(self, cut: int) -> dict[int, int]:
-        """Return the position, for the partitions in here, after the first ``cut`` events have been learnt."""
-        position = dict(self.end)
-        partitions, first = np.unique(self.events.partition[cut:], return_index=True)
-        position.update(zip(partitions.tolist(), self.events.offset[cut:][first].tolist(), strict=True))
-        return position
+    def position_before(self, cut: int) -> dict[int, int]:
+        """Return the position, for the partitions in here, at which the event ``cut`` is the next to be learnt.
+
+        What is rejected on the way there is passed; after the last event, all of the batch.
+        """
+        next_raw = self.raw_index[cut] if cut < len(self.raw_index) else self.raw.num_events
+        partitions, first = np.unique(self.raw.partition[next_raw:], return_index=True)
+        offsets = self.raw.offset[next_raw:][first]
+        return self.end | dict(zip(partitions.tolist(), offsets.tolist(), strict=True))
+
+    def position_after(self, cut: int) -> dict[int, int]:
+        """Return the position, for the partitions read so far, right behind the first ``cut`` events.
+
+        What is rejected after them is still ahead, so this does not depend on where the batch ends.
+        """
+        passed = self.raw_index[cut - 1] + 1 if cut else 0
+        partitions, last = np.unique(self.raw.partition[:passed][::-1], return_index=True)
+        offsets = self.raw.offset[:passed][::-1][last] + 1
+        return dict(zip(partitions.tolist(), offsets.tolist(), strict=True))
 
 
 class Intake:
@@ -78,13 +91,15 @@ class Intake:
         tested = np.flatnonzero(_chosen(events.partition, events.offset, np.uint64(self._seed), self._test_share))
         return Batch(events, late[kept], tested, rejections, raw, kept, _end_of(raw, poll.rejections))
 
-    def state(self, batch: Batch | None, cut: int) -> dict[str, int]:
-        """Return the state after the first ``cut`` events of the batch last sorted, fit for JSON."""
-        if batch is None or cut >= batch.events.num_events:
+    def state(self, batch: Batch | None, position: dict[int, int]) -> dict[str, int]:
+        """Return the state at a position within the batch last sorted, fit for JSON; None: after all batches."""
+        if batch is None:
             return self._guard.state()
+        partitions, which = np.unique(batch.raw.partition, return_inverse=True)
+        ends = np.array([position.get(partition, 0) for partition in partitions.tolist()], np.int64)
         guard = FutureGuard(self._max_future_jump_ms)
         guard.restore(self._guard_before)
-        guard.split(batch.raw.timestamp_ms[: batch.raw_index[cut]])
+        guard.split(batch.raw.timestamp_ms[batch.raw.offset < ends[which]])
         return guard.state()
 
     def restore(self, state: dict[str, int]) -> None:

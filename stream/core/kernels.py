@@ -80,12 +80,13 @@ def _score_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, g
         for c in range(min(np.int64(s.size), width)):
             dot += w.x[c] * m.arena[row + c]
         w.score[i] = dot
-    by_slow, by_mid, by_fast = _f(1.0 / p.decay[0]), _f(1.0 / p.decay[1]), _f(1.0 / p.decay[2])
-    for i in range(n):
-        w.log_q[i] = mid[i] * by_mid
-        slow[i] = log32(slow[i] * by_slow + _f(0.5))
-        mid[i] = log32(mid[i] * by_mid + _f(0.5))
-        fast[i] = log32(fast[i] * by_fast + _f(0.5))
+    if h.use_prior or h.loss == SOFTMAX:
+        by_slow, by_mid, by_fast = _f(1.0 / p.decay[0]), _f(1.0 / p.decay[1]), _f(1.0 / p.decay[2])
+        for i in range(n):
+            w.log_q[i] = mid[i] * by_mid
+            slow[i] = log32(slow[i] * by_slow + _f(0.5))
+            mid[i] = log32(mid[i] * by_mid + _f(0.5))
+            fast[i] = log32(fast[i] * by_fast + _f(0.5))
     if h.use_prior:
         a, b, c = p.prior[gap, 0], p.prior[gap, 1], p.prior[gap, 2]
         for i in range(n):

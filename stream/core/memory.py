@@ -171,13 +171,15 @@ def plan_layout(
     return layout
 
 
-def budget_for(num_users: int, num_items: int, user_size: int, item_size: int, id_bytes: int, num_pairs: int = 0) -> int:
+def budget_for(
+    num_users: int, num_items: int, user_size: int, item_size: int, id_bytes: int, num_pairs: int = 0
+) -> int:
     """Return the bytes with which so many entities all have so many words.
 
     ``id_bytes`` is the mean length of an item's id; ``num_pairs`` pairs taken are remembered at half the filter's load.
 
     >>> budget_for(100_000, 20_000, user_size=8, item_size=16, id_bytes=7) // 2**20
-    12
+    9
     """
     num_slots = num_users + num_items
     # The length byte, and half a word of padding on average.

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from stream.core.memory import ORIGIN_S, Memory
 from stream.core.numeric import FAST_MATH
+from stream.core.sizes import MAX_SIZE
 
 SOFTMAX, LOGISTIC, BPR = 0, 1, 2
 LOSSES: Final = {"softmax": SOFTMAX, "logistic": LOGISTIC, "bpr": BPR}
 NUM_GAPS: Final = 8
 NUM_RATES: Final = 3
 """Decayed counts an item has: slow, mid and fast."""
-_MAX_WIDTH: Final = 256
 _f = np.float32
 
 
@@ -63,7 +63,7 @@ class Shared(NamedTuple):
     """Parameters shared by all users and items, each with its Adagrad accumulator of the same shape."""
 
     lag: NDArray[np.float32]
-    """float32[places, max_size]: weight of coordinate c of the item at place k of the history."""
+    """float32[places, width]: weight of coordinate c of the item at place k of the history."""
     gate: NDArray[np.float32]
     """float32[NUM_GAPS]: weight of the history by time since the user's last event."""
     prior: NDArray[np.float32]
@@ -85,9 +85,9 @@ class Workspace(NamedTuple):
     """Scratch of fixed size for one event; n is the most candidates an event can have."""
 
     x: NDArray[np.float32]
-    """float32[256]: the context."""
+    """float32[width]: the context."""
     dx: NDArray[np.float32]
-    """float32[256]: gradient of the loss by the context."""
+    """float32[width]: gradient of the loss by the context."""
     candidates: NDArray[np.int32]
     """int32[n]: item slots, the event's item first, then the negatives."""
     place: NDArray[np.int32]
@@ -104,16 +104,19 @@ class Workspace(NamedTuple):
     """float32[256]: scores of a block of the catalogue."""
 
 
-def new_shared(hyper: Hyper, seed: int) -> Shared:
-    """Return the parameters before the first event: lag kernel 1/(k+1), gates 1, prior a third each, no repeats."""
+def new_shared(hyper: Hyper, seed: int, width: int = MAX_SIZE) -> Shared:
+    """Return the parameters before the first event: lag kernel 1/(k+1), gates 1, prior a third each, no repeats.
+
+    ``width`` is the most coordinates that a user or item can have.
+    """
     places = max(hyper.num_ids, 1)
-    lag = np.repeat(1.0 / np.arange(1, places + 1, dtype=np.float32)[:, None], _MAX_WIDTH, axis=1)
+    lag = np.repeat(1.0 / np.arange(1, places + 1, dtype=np.float32)[:, None], width, axis=1)
     return Shared(
         lag=lag.astype(np.float32),
         gate=np.ones(NUM_GAPS, np.float32),
         prior=np.full((NUM_GAPS, NUM_RATES), 1 / 3, np.float32),
         repeat=np.zeros(places, np.float32),
-        lag_adagrad=np.zeros((places, _MAX_WIDTH), np.float32),
+        lag_adagrad=np.zeros((places, width), np.float32),
         gate_adagrad=np.zeros(NUM_GAPS, np.float32),
         prior_adagrad=np.zeros((NUM_GAPS, NUM_RATES), np.float32),
         repeat_adagrad=np.zeros(places, np.float32),
@@ -122,12 +125,12 @@ def new_shared(hyper: Hyper, seed: int) -> Shared:
     )
 
 
-def new_workspace(hyper: Hyper) -> Workspace:
-    """Return scratch for one event at a time."""
+def new_workspace(hyper: Hyper, width: int = MAX_SIZE) -> Workspace:
+    """Return scratch for one event at a time; ``width`` is the most coordinates that a user or item can have."""
     n = 1 + hyper.negatives_recent + hyper.negatives_uniform + hyper.negatives_own
     return Workspace(
-        x=np.zeros(_MAX_WIDTH, np.float32),
-        dx=np.zeros(_MAX_WIDTH, np.float32),
+        x=np.zeros(width, np.float32),
+        dx=np.zeros(width, np.float32),
         candidates=np.zeros(n, np.int32),
         place=np.zeros(n, np.int32),
         features=np.zeros((NUM_RATES, n), np.float32),
@@ -138,7 +141,7 @@ def new_workspace(hyper: Hyper) -> Workspace:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def gap_bucket(gap_s: int) -> int:
     """Return which gate a time gap goes through: none known, 0 s, under 1 min, 10 min, 1 h, 1 day, 1 week, more."""
     if gap_s < 0:
@@ -158,7 +161,7 @@ def gap_bucket(gap_s: int) -> int:
     return 7
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def gap_since(m: Memory, user: int, time_s: int) -> int:
     """Return the gate for a user's next event at ``time_s``; an event that comes late has no gap."""
     if user < 0 or m.slots[user].last_seen_s < 0:

@@ -49,10 +49,11 @@ class Recommender:
         self, layout: Layout, hyper: Hyper, user_bounds: SizeBounds, item_bounds: SizeBounds, seed: int
     ) -> None:
         self.memory: Memory = memory.allocate(layout)
-        self.shared: Shared = new_shared(hyper, seed)
+        width = max(1, item_bounds.maximum, user_bounds.maximum - hyper.num_ids)
+        self.shared: Shared = new_shared(hyper, seed, width)
         self.hyper = hyper
         self.bounds = {USER: user_bounds, ITEM: item_bounds}
-        self._workspace = new_workspace(hyper)
+        self._workspace = new_workspace(hyper, width)
         half_lives = (hyper.half_life_slow, hyper.half_life_mid, hyper.half_life_fast)
         self._growth = 2.0 ** (1.0 / np.array(half_lives))
         for side, bounds in self.bounds.items():
@@ -168,12 +169,15 @@ class Recommender:
 
     def frequencies(self, side: int) -> FrequencyHistogram:
         """Return how many entities have which decayed frequency, in events, within 1/32 octave."""
+        self._count_frequencies(side)
         histogram = self.memory.scratch[0]
-        arena.count_frequencies(self.memory, side, self._top_bits(), histogram)
         used = np.flatnonzero(histogram)[::-1]
         bits = ((used + self._top_bits() - memory.NUM_FREQUENCY_BUCKETS + 1) << 19) + (1 << 18)
         value = bits.astype(np.int32).view(np.float32).astype(np.float64) / self.shared.decay[0]
         return FrequencyHistogram(value, histogram[used].astype(np.int64))
+
+    def _count_frequencies(self, side: int) -> None:
+        arena.count_frequencies(self.memory, side, self._top_bits(), self.memory.scratch[0])
 
     def sizes(self, side: int) -> NDArray[np.int64]:
         """Return how many entities of a side have which size: int64[maximum + 1]."""
@@ -182,8 +186,9 @@ class Recommender:
         return np.bincount(slots["size"][slots["alive"] == 1], minlength=self.bounds[side].maximum + 1)
 
     def _plan_side(self, side: int, curve: Any, words: int) -> None:
-        frequencies = self.frequencies(side)
         num = int(self.memory.counters[side])
+        self._count_frequencies(side)
+        frequencies = self.frequencies(side) if curve.family == "frequency" else None
         bounds = self.bounds[side]
         at_least = plan_sizes(curve, num, words, bounds, frequencies)
         arena.assign_targets(self.memory, side, at_least, self._top_bits())

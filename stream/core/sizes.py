@@ -362,7 +362,10 @@ def _share_out(family: Family, num_entities: int, spare_words: int, bounds: Size
     for _ in range(_ROUNDING_STEPS):
         middle = 0.5 * (low + high)
         trial = counts(middle)
-        if trial.sum() <= spare_words:
+        spent = trial.sum()
+        if spent == spare_words:
+            return trial
+        if spent < spare_words:
             low, fewer = middle, trial
         else:
             high, more = middle, trial

@@ -29,6 +29,8 @@ class Step(NamedTuple):
     reached: int
     resize_due: bool
     """Sizes are to be assigned anew before the next event."""
+    is_waiting: bool
+    """The next event waits for room, its user perhaps admitted already: nothing may come before it but a resize."""
 
 
 class Trainer:
@@ -71,7 +73,7 @@ class Trainer:
         stop = min(end, begin + self._resize_every - before)
         reached, num_new, needs_resize = self.recommender.learn(batch.events, begin, stop, self.clock.remaining_growth)
         self.clock.note_new_entities(num_new)
-        return Step(reached, needs_resize or before + reached - begin == self._resize_every)
+        return Step(reached, needs_resize or before + reached - begin == self._resize_every, needs_resize)
 
     def note_learnt(self, batch: Batch, begin: int, end: int) -> None:
         """Note that events ``begin`` to ``end`` have been learnt."""
@@ -145,12 +147,12 @@ class Trainer:
             LedgerLine("tests waiting to be summed", self.evaluation.num_bytes),
         ]
 
-    def state(self, batch: Batch | None, cut: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return arrays and JSON-able values of this instant, ``cut`` events into the batch last sorted."""
+    def state(self, batch: Batch | None, position: dict[int, int]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return arrays and JSON-able values of this instant, at a position within the batch last sorted."""
         decision = self.decision
         meta = {
             "clock": self.clock.state(),
-            "intake": self._intake.state(batch, cut),
+            "intake": self._intake.state(batch, position),
             "evaluation": self.evaluation.state(),
             "account": self.account.state(),
             "decision": [decision.users_share, list(decision.users), list(decision.items)],

@@ -129,7 +129,7 @@ class ArenaMachine(RuleBasedStateMachine):
 
 
 def test_the_arena_does_what_a_dict_does() -> None:
-    few = settings(derandomize=True, deadline=None, max_examples=80, stateful_step_count=40)
+    few = settings(quick, max_examples=80, stateful_step_count=40, report_multiple_bugs=False)
     run_state_machine_as_test(ArenaMachine, settings=few)
 
 
@@ -151,11 +151,11 @@ def admit(m: Memory, name: str, side: int) -> int:
 
 
 @pytest.mark.parametrize("side", [USER, ITEM])
-@pytest.mark.parametrize("num_slots", [2, 15, 16, 64])
-def test_a_side_alone_leaves_a_sixteenth_of_the_slots_and_at_least_one(side: int, num_slots: int) -> None:
+@pytest.mark.parametrize("num_slots", [16, 31, 64])
+def test_a_side_alone_leaves_a_sixteenth_of_the_slots_to_the_other(side: int, num_slots: int) -> None:
     m = small(num_slots, num_words=40 * num_slots)
     answers = [admit(m, str(i), side) for i in range(num_slots)]
-    left = max(1, num_slots // 16)
+    left = num_slots // 16
     assert arena.NO_SLOT not in answers[:-left]
     assert answers[-left:] == [arena.NO_SLOT] * left
     others = [admit(m, str(i), 1 - side) for i in range(left + 1)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stream.core import memory
 from stream.core.event import ITEM, MAX_ID_BYTES, USER, EventBatch
 from stream.core.ledger import Ledger
-from stream.core.memory import MIN_RECENT, Layout, Memory, allocate, arrays_of, ledger_of, plan_layout
+from stream.core.memory import MIN_RECENT, Layout, Memory, allocate, arrays_of, budget_for, ledger_of, plan_layout
 from stream.core.model import SOFTMAX, Hyper
 from stream.core.recommender import Recommender
 from stream.core.sizes import Curve, SizeBounds, SizeDecision
@@ -270,8 +270,8 @@ def test_the_smallest_budget_for_some_entities_is_one_to_learn_with(max_entities
     assert_learns_with(smallest_budget(12, max_entities, 0.0), 12, max_entities, 0.0)
 
 
-@pytest.mark.parametrize("words_per_entity", [2, 3, 5, 12, 60, 400])
-@pytest.mark.parametrize("seen_share", [0.0, 0.25, 0.99])
+@pytest.mark.parametrize("words_per_entity", [2, 5, 12, 400])
+@pytest.mark.parametrize("seen_share", [0.0, 0.99])
 def test_the_smallest_budget_is_one_to_learn_with(words_per_entity: int, seen_share: float) -> None:
     assert_learns_with(smallest_budget(words_per_entity, None, seen_share), words_per_entity, None, seen_share)
 
@@ -289,3 +289,27 @@ def assert_learns_with(budget_bytes: int, words_per_entity: int, max_entities: i
         words = recommender.memory.counters[[memory.USER_WORDS, memory.ITEM_WORDS]].sum()
         assert words > (layout.arena_words - 2 * memory.NEWCOMER_WORDS) / 8
     assert recommender.num_learnt == 2000
+
+
+@few
+@given(
+    num_users=st.integers(20, 200),
+    num_items=st.integers(20, 200),
+    user_size=st.integers(0, 30),
+    item_size=st.integers(0, 60),
+)
+def test_a_budget_for_so_many_of_such_sizes_gives_all_of_them_their_size(
+    num_users: int, num_items: int, user_size: int, item_size: int
+) -> None:
+    budget = budget_for(num_users, num_items, user_size, item_size, id_bytes=3)
+    recommender = new_recommender(
+        plan_layout(budget, 12, max_entities=num_users + num_items),
+        user=SizeBounds(0, user_size),
+        item=SizeBounds(0, item_size),
+    )
+    ids = np.arange(max(num_users, num_items))
+    events = events_of([f"u{i}" for i in ids % num_users], [f"{i:03}" for i in ids % num_items])
+    learn(recommender, events, [len(ids)], EVEN)
+    recommender.resize(EVEN)
+    assert recommender.sizes(USER).tolist() == [0] * user_size + [num_users]
+    assert recommender.sizes(ITEM).tolist() == [0] * item_size + [num_items]

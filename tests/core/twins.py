@@ -97,7 +97,7 @@ class ArenaTwin:
         """The slot freed last, or else the next one that was never used."""
         if self.freed[side]:
             return self.freed[side][-1]
-        reserved = max(1, self.num_slots // 16)
+        reserved = self.num_slots // 16
         if sum(self.used.values()) == self.num_slots or self.used[side] >= self.num_slots - reserved:
             return None
         return self.used[side] if side == ITEM else self.num_slots - 1 - self.used[side]
@@ -223,6 +223,7 @@ def assert_sound(m: Memory, num_ids: int) -> None:
     assert sorted(slot for slot, _ in owned) == alive.tolist()
     for slot, at in owned:
         assert m.slots[slot]["offset"] == at + 1 + int(m.slots[slot]["lead"])
+    assert arena.live_words(m) == sum(1 + int(m.slots[s]["lead"]) + int(m.slots[s]["size"]) for s, _ in owned)
     assert sorted(m.buckets[m.buckets >= 0]) == alive.tolist()
     assert index.find_all(m, m.slots["key"][alive]).tolist() == alive.tolist()
     assert m.counters[memory.OVERHEAD_WORDS] == sum(1 + int(m.slots[slot]["lead"]) for slot in alive)
