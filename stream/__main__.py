@@ -1,6 +1,7 @@
 """The composition root and command line: the only module that knows all others."""
 
 import argparse
+import io
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -43,6 +44,9 @@ _READING_OPTIONS: Final = ("shuffle_ties", "user_column", "item_column", "timest
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0 done, 2 a usage or input error, 1 a failing disk."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that lacks a character shows its code; that is no reason to fail at the end of a long run.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(arguments)
         command: Any = options.command

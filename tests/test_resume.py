@@ -193,7 +193,7 @@ def test_where_all_checkpoints_are_damaged_the_run_is_refused(wholes: Wholes, tm
     replay(wholes[EVENTS].case, tmp_path)
     for path in (tmp_path / "checkpoints").glob("*.scall"):
         path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="no good checkpoint in .*start afresh"):
+    with pytest.raises(CheckpointError, match=r"no good checkpoint in .*start afresh"):
         replay(wholes[EVENTS].case, tmp_path, resume=True)
 
 

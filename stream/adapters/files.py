@@ -77,8 +77,8 @@ class FileSource:
 
     @property
     def name(self) -> str:
-        """The path."""
-        return str(self._path)
+        """The path; bytes of it that are no UTF-8 are escaped."""
+        return str(self._path).encode("utf-8", "backslashreplace").decode()
 
     @property
     def num_records(self) -> int | None:

@@ -261,6 +261,17 @@ def assign_targets(m: Memory, side: int, at_least: Any, top_bits: int) -> None:
     ``at_least[s]`` is the number of ranks whose size is s or more (see :mod:`stream.core.sizes`).
     ``m.scratch[0]`` holds the side's frequency histogram on entry.
     """
+    assign_and_resize(m, side, at_least, top_bits, -1, 0.0, 0)
+
+
+@njit(cache=True, nogil=True)
+def assign_and_resize(
+    m: Memory, side: int, at_least: Any, top_bits: int, limit: int, scale: float, num_ids: int
+) -> bool:
+    """Set targets as :func:`assign_targets` does, and resize in passing while the top stays under ``limit``.
+
+    Return whether all were resized; where one was not, :func:`resize` has to do the rest.
+    """
     histogram, next_rank, bucket_size, next_drop = m.scratch[0], m.scratch[1], m.scratch[2], m.scratch[3]
     rank = 0
     size = len(at_least) - 1
@@ -271,6 +282,7 @@ def assign_targets(m: Memory, side: int, at_least: Any, top_bits: int) -> None:
         bucket_size[bucket] = size
         next_drop[bucket] = at_least[size]
         rank += histogram[bucket]
+    fits = limit >= 0
     begin, end = slots_of(m, side)
     for slot in range(begin, end):
         if m.slots[slot].alive:
@@ -283,7 +295,11 @@ def assign_targets(m: Memory, side: int, at_least: Any, top_bits: int) -> None:
                     size -= 1
                 bucket_size[bucket] = size
                 next_drop[bucket] = at_least[size] if size > 0 else 2**31 - 1
-            m.slots[slot].target = bucket_size[bucket]
+            target = bucket_size[bucket]
+            m.slots[slot].target = target
+            if fits and target != m.slots[slot].size:
+                fits = _resize_one(m, slot, side, limit, scale, num_ids)
+    return fits
 
 
 @njit(cache=True, nogil=True)

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from stream.core import arena, memory, ranking, seen
 from stream.core.event import ITEM, USER, EventBatch, hash_id
 from stream.core.events import begin_test, learn_events
-from stream.core.memory import Layout, Memory
+from stream.core.memory import USER_NEWBORN, Layout, Memory
 from stream.core.model import Hyper, Shared, new_shared, new_workspace
-from stream.core.sizes import FrequencyHistogram, SizeBounds, SizeDecision, plan_sizes
+from stream.core.sizes import Curve, FrequencyHistogram, SizeBounds, SizeDecision, plan_sizes
 
 _EVICTED_AT_ONCE: Final = 64
 """One entity of a side in this many goes when the index is full, so that the search is paid for once."""
@@ -57,7 +57,7 @@ class Recommender:
         half_lives = (hyper.half_life_slow, hyper.half_life_mid, hyper.half_life_fast)
         self._growth = 2.0 ** (1.0 / np.array(half_lives))
         for side, bounds in self.bounds.items():
-            self.memory.counters[memory.USER_NEWBORN + side] = bounds.maximum
+            self.memory.counters[USER_NEWBORN + side] = bounds.maximum
 
     @property
     def num_users(self) -> int:
@@ -142,9 +142,13 @@ class Recommender:
         """
         self._make_room_for_payload()
         words = self.split_words(decision.users_share)
-        self._plan_side(USER, decision.users, words[USER])
-        self._plan_side(ITEM, decision.items, words[ITEM])
-        arena.resize(self.memory, self.hyper.initial_scale, self.hyper.num_ids, self._reserve() // 2)
+        # A compaction is put off until the reserve is nearly used up; the next newcomer must find room all the same.
+        free_words = max(self._reserve() // 8, memory.NEWCOMER_WORDS)
+        limit = len(self.memory.words) - free_words
+        fits = self._plan_side(USER, decision.users, words[USER], limit)
+        fits = self._plan_side(ITEM, decision.items, words[ITEM], limit if fits else -1)
+        if not fits or self.memory.counters[memory.ARENA_TOP] > limit:
+            arena.resize(self.memory, self.hyper.initial_scale, self.hyper.num_ids, free_words)
         top = self.memory.counters[memory.ARENA_TOP]
         assert arena.live_words(self.memory) <= top <= len(self.memory.words), self.memory.counters
 
@@ -185,16 +189,20 @@ class Recommender:
         slots = self.memory.slots[begin:end]
         return np.bincount(slots["size"][slots["alive"] == 1], minlength=self.bounds[side].maximum + 1)
 
-    def _plan_side(self, side: int, curve: Any, words: int) -> None:
-        num = int(self.memory.counters[side])
+    def _plan_side(self, side: int, curve: Curve, words: int, limit: int) -> bool:
+        """Plan one side's sizes and resize in passing what can be; return whether that was all."""
+        memory, bounds = self.memory, self.bounds[side]
+        num = int(memory.counters[side])
         self._count_frequencies(side)
         frequencies = self.frequencies(side) if curve.family == "frequency" else None
-        bounds = self.bounds[side]
         at_least = plan_sizes(curve, num, words, bounds, frequencies)
-        arena.assign_targets(self.memory, side, at_least, self._top_bits())
         # A newcomer is worth a mean size at once: what a user or item is good for shows in its first events.
         newborn = round(at_least[1:].sum() / num) if num else bounds.maximum
-        self.memory.counters[memory.USER_NEWBORN + side] = min(max(newborn, bounds.minimum), bounds.maximum)
+        memory.counters[USER_NEWBORN + side] = min(max(newborn, bounds.minimum), bounds.maximum)
+        hyper = self.hyper
+        return bool(
+            arena.assign_and_resize(memory, side, at_least, self._top_bits(), limit, hyper.initial_scale, hyper.num_ids)
+        )
 
     def _top_bits(self) -> int:
         """Return the upper end of the scale on which frequencies are ranked: 2^17 events, above any half-life."""

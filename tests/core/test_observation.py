@@ -17,7 +17,7 @@ from tests.core.twins import events_of
 
 Floats = NDArray[np.float64]
 
-SMALL = {"memory.budget_bytes": 1 << 17, "model.half_life_slow": 150, "sizes.user_min": 0}
+SMALL = {"memory.budget_bytes": 1 << 16, "model.half_life_slow": 150, "sizes.user_min": 0}
 SETTINGS: list[dict[str, Any]] = [SMALL, SMALL | PLAIN]
 STEEP = SizeDecision(0.4, Curve("powerlaw", 0.3), Curve("powerlaw", 0.3))
 _BUCKET = np.log1p(1 / 32)
@@ -30,10 +30,10 @@ def after(num_events: int, settings: dict[str, Any]) -> Recommender:
     random = np.random.default_rng(num_events)
     users, items = random.zipf(1.3, (2, num_events)) % 200
     events = events_of([f"u{user}" for user in users], [f"i{item}" for item in items])
+    reached = 0
     recommender.resize(STEEP)
-    for begin in range(0, num_events, 100):
-        end = min(begin + 100, num_events)
-        assert recommender.learn(events, begin, end, max_new=1 << 40).reached == end
+    while reached < num_events:
+        reached, *_ = recommender.learn(events, reached, min(reached + 100, num_events), max_new=1 << 40)
         recommender.resize(STEEP)
     return recommender
 
@@ -120,8 +120,12 @@ def test_mean_embeddings_are_those_of_a_loop_over_everyone(num_events: int, sett
 @every_setting
 def test_the_rest_is_shares_spreads_and_the_reward(settings: dict[str, Any]) -> None:
     recommender = after(1000, settings)
+    # They leave holes, which are not in use.
+    recommender.evict(ITEM, 10)
     users, items = (slots_of(recommender, side) for side in (USER, ITEM))
     words = sum(1 + int(slot["lead"]) + int(slot["size"]) for slot in (*users, *items))
+    assert words < recommender.memory.counters[memory.ARENA_TOP]
+    assert min(users["size"].std(), items["size"].std()) > 1
     assert parts_of(observe(recommender, 0.125))["rest"] == pytest.approx(
         [
             len(users) / (len(users) + len(items)),

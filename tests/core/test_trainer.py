@@ -193,14 +193,16 @@ def test_evictions_and_alarms_are_taken_over_from_those_who_count_them() -> None
 
 
 @slow
-@given(cut=st.integers(0, 180), closes=st.integers(0, 180), with_rejections=st.booleans())
+@given(cut=st.integers(0, 140), closes=st.integers(0, 140), with_rejections=st.booleans())
 def test_a_restored_trainer_ends_with_the_same_bits_as_one_that_never_stopped(
     cut: int, closes: int, with_rejections: bool
 ) -> None:
     events = stream(200)
+    # Far in the future: whoever has forgotten what came before takes the first of them at its word.
+    events.timestamp_ms[4::5] += 10**12
     unbroken, stopped, restored = new_trainer(), new_trainer(), new_trainer(seed=2)
     batch = sort(unbroken, events)
-    cut, closes = min(cut, batch.events.num_events), min(closes, cut)
+    closes = min(closes, cut)
 
     def run_with_a_window(trainer: Trainer, batch: Batch, end: int) -> None:
         trainer.decision = SizeDecision(0.3, Curve("powerlaw", 0.5), Curve("pareto", 2.5))
