@@ -157,7 +157,7 @@ def _open_source(options: argparse.Namespace, settings: Settings) -> Source:
     if options.data.startswith(_WORLD):
         return open_world(options.data.removeprefix(_WORLD), settings.seed, options.limit)
     columns = Columns(options.user_column, options.item_column, options.timestamp_column, options.weight_column)
-    source = open_dataset(Path(options.data), columns if any(columns) else None, options.limit)
+    source = open_dataset(Path(options.data), columns, options.limit)
     return TieShuffled(source, settings.seed) if options.shuffle_ties else source
 
 

@@ -199,7 +199,8 @@ def _check(settings: Settings) -> None:
     ]
     for name, value, low, high in ranges:
         if not low <= value <= high:
-            raise UsageError(f"setting {name} = {value} is out of range: give a value from {low} to {high}")
+            given = f"setting {name} = {value:.15g}"
+            raise UsageError(f"{given} is out of range: give a value from {low:.15g} to {high:.15g}")
     if model.loss not in LOSSES:
         raise UsageError(f"setting model.loss = {model.loss!r} is unknown: give one of {', '.join(LOSSES)}")
 

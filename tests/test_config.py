@@ -122,7 +122,7 @@ def test_what_lies_outside_the_bounds_is_refused_in_one_line_that_names_them(nam
         outside = [low - 1, high + 1, -(2**62)]
     for value in outside:
         line = refusal(COMPANIONS.get(name, {}) | {name: value})
-        assert line == f"setting {name} = {value} is out of range: give a value from {low} to {high}"
+        assert line == f"setting {name} = {value:.15g} is out of range: give a value from {low:.15g} to {high:.15g}"
 
 
 def test_the_smallest_size_is_bounded_by_the_largest() -> None:

@@ -190,6 +190,15 @@ def count_frequencies(m: Memory, side: int, top_bits: int, histogram: Any) -> No
 
 
 @njit(cache=True, nogil=True)
+def count_sizes(m: Memory, side: int, histogram: Any) -> None:
+    """Add the number of a side's entities of each size to ``histogram``."""
+    begin, end = slots_of(m, side)
+    for slot in range(begin, end):
+        if m.slots[slot].alive:
+            histogram[m.slots[slot].size] += 1
+
+
+@njit(cache=True, nogil=True)
 def _release(m: Memory, slot: int) -> None:
     side = side_of(m, slot)
     size = np.int64(m.slots[slot].size)

@@ -185,9 +185,9 @@ class Recommender:
 
     def sizes(self, side: int) -> NDArray[np.int64]:
         """Return how many entities of a side have which size: int64[maximum + 1]."""
-        begin, end = arena.slots_of(self.memory, side)
-        slots = self.memory.slots[begin:end]
-        return np.bincount(slots["size"][slots["alive"] == 1], minlength=self.bounds[side].maximum + 1)
+        histogram = np.zeros(self.bounds[side].maximum + 1, np.int64)
+        arena.count_sizes(self.memory, side, histogram)
+        return histogram
 
     def _plan_side(self, side: int, curve: Curve, words: int, limit: int) -> bool:
         """Plan one side's sizes and resize in passing what can be; return whether that was all."""
