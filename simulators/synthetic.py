@@ -1,20 +1,20 @@
 """Synthetic worlds: endless streams of events whose truth is known.
 
-A world is a :class:`~stream.ports.Source` with an oracle. Its items live in clusters, and within a cluster in
-small neighbourhoods; a user has tastes for a few clusters, and follows the fashion besides. In a session
+A world is a :class:`~stream.ports.Source` with an oracle. Its items live in clusters, and within a cluster in small
+neighbourhoods; a user has tastes for a few clusters, and follows the fashion besides. In a session
 
 * a user, drawn by activity, turns to a cluster of the user's and takes an item of it;
-* each further event stays near the last item (in its neighbourhood), or in its cluster, or turns to a cluster
-  anew. Among the items in question the choice is by popularity (Zipf's law).
+* each further event stays near the last item (in its neighbourhood), or in its cluster, or turns to a cluster anew.
+  Among the items in question the choice is by popularity (Zipf's law).
 
-So a user's last item says much about the next one, the user says something, and popularity says little. Yet
-the true rates have a closed form, for none of this moves the marginals: at every event a user is as likely as
-active, and an item, given its cluster, as likely as popular.
+So a user's last item says much about the next one, the user says something, and popularity says little. Yet the true
+rates have a closed form, for none of this moves the marginals: at every event a user is as likely as active, and an
+item, given its cluster, as likely as popular.
 
-Events are made in blocks of :data:`BLOCK`. A block is a function of (seed, world, block number), so any
-position can be sought directly and memory does not grow. The price: sessions are cut where blocks end. Event
-``i`` of a block belongs to lane ``i % NUM_LANES``, and a lane holds one session after another; a very active
-user may be in two lanes at once, as if on two devices.
+Events are made in blocks of :data:`BLOCK`. A block is a function of (seed, world, block number), so any position can
+be sought directly and memory does not grow. The price: sessions are cut where blocks end. Event ``i`` of a block
+belongs to lane ``i % NUM_LANES``, and a lane holds one session after another; a very active user may be in two lanes
+at once, as if on two devices.
 """
 
 import zlib
@@ -24,7 +24,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core.event import ITEM, USER, EventBatch, Poll, hash_spans
+from simulators.names import Names, name_all
+from stream.core.event import ITEM, USER, EventBatch, Poll
 from stream.errors import UsageError
 from stream.ports import Position
 
@@ -94,31 +95,6 @@ WORLDS: Final[Mapping[str, str]] = {name: s.description for name, s in _SETTINGS
 """Name of each world -> what it is, in one line."""
 
 
-class _Names(NamedTuple):
-    """Ids as text, laid out as :class:`EventBatch` wants them, and their keys."""
-
-    key: NDArray[np.uint64]
-    start: NDArray[np.int64]
-    length: NDArray[np.int32]
-    data: NDArray[np.uint8]
-
-
-def _name(letter: str, numbers: Indices, side: int) -> _Names:
-    """Return the ids ``letter`` + decimal number, one per number >= 0."""
-    most_digits = len(str(numbers.max()))
-    num_digits = np.searchsorted(10 ** np.arange(1, most_digits), numbers, side="right") + 1
-    data = np.empty((len(numbers), most_digits + 1), np.uint8)
-    rest = numbers
-    for column in range(most_digits, 0, -1):
-        whole, rest = rest, rest // 10
-        data[:, column] = whole - 10 * rest + ord("0")
-    # Leading zeros stay outside: an id starts where its letter overwrites the last of them.
-    flat = data.ravel()
-    start = np.arange(1, len(numbers) + 1) * (most_digits + 1) - num_digits - 1
-    flat[start], length = ord(letter), (num_digits + 1).astype(np.int32)
-    return _Names(hash_spans(flat, start, length, side), start, length, flat)
-
-
 def _tenants(seats: Indices, block: int, births: int) -> Indices:
     """Return who is in each seat, by number; alive are ``births * block`` and the next ``len(seats)``.
 
@@ -172,8 +148,8 @@ class _Truth(NamedTuple):
     """What holds throughout one block: who is alive, what they like and how popular everything is."""
 
     block: int
-    users: _Names
-    items: _Names
+    users: Names
+    items: Names
     tastes: Indices
     """Clusters, (users, tastes); a cluster named twice counts twice."""
     fashion: Floats
@@ -261,8 +237,8 @@ class World:
     """A synthetic world: a :class:`~stream.ports.Source` of one partition (0), and the truth behind it.
 
     The truth is asked for by event number (``offset``) and holds throughout the event's block, except
-    :meth:`item_probabilities`. Arrays are of the users or the items alive then, always equally many, in the
-    order of :meth:`user_keys` or :meth:`item_keys`.
+    :meth:`item_probabilities`. Arrays are of the users or the items alive then, always equally many, in the order of
+    :meth:`user_keys` or :meth:`item_keys`.
     """
 
     def __init__(self, name: str, setting: _Setting, seed: int, limit: int) -> None:
@@ -340,9 +316,9 @@ class World:
     def item_probabilities(self, offset: int) -> Floats:
         """Return the probability of each item given all that came before, float64[num_items], sum 1.
 
-        Known are the truth, the event's user, whether the event begins a session and, if not, the session's
-        last item; nothing else matters to the next one, so no recommender can expect a higher recall than
-        ranking by this. Going through the offsets in order is quick, for the last block is kept.
+        Known are the truth, the event's user, whether the event begins a session and, if not, the session's last item;
+        nothing else matters to the next one, so no recommender can expect a higher recall than ranking by this. Going
+        through the offsets in order is quick, for the last block is kept.
         """
         block, place = self._block_at(offset), _PLACES[offset % BLOCK]
         truth, size, user = block.truth, block.truth.cluster_size, block.users[place]
@@ -374,10 +350,10 @@ class World:
         num_users, size = setting.num_users, setting.num_items // NUM_CLUSTERS
         turn = block / setting.turn_blocks
         swing = setting.swing * np.sin(2 * np.pi * block / setting.swing_blocks)
-        users = _name("u", _tenants(self._user_seats, block, setting.user_births), USER)
-        items = _name("i", _tenants(self._item_seats, block, setting.item_births), ITEM)
-        # Tastes of any number of users without a table: keys are scrambled already, so an odd random factor
-        # per taste makes them as good as independent (multiplicative hashing, Dietzfelbinger et al. 1997).
+        users = name_all("u", _tenants(self._user_seats, block, setting.user_births), USER)
+        items = name_all("i", _tenants(self._item_seats, block, setting.item_births), ITEM)
+        # Tastes of any number of users without a table: keys are scrambled already, so an odd random factor per taste
+        # makes them as good as independent (multiplicative hashing, Dietzfelbinger et al. 1997).
         uniform = ((users.key[:, None] * self._factors) >> np.uint64(11)) * 2.0**-53
         tastes = (uniform * NUM_CLUSTERS).astype(np.int64)
         fashion = _popularity(np.arange(NUM_CLUSTERS), NUM_CLUSTERS, turn, setting.item_exponent)

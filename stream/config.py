@@ -153,7 +153,9 @@ def make_settings(values: dict[str, Any]) -> Settings:
         if path not in _NAMES:
             raise UsageError(f"setting {path!r} is unknown: scall replay --help lists the settings")
         section, _, name = path.rpartition(".")
-        (nested.setdefault(section, {}) if section else nested)[name] = value
+        # Numbers in text are read as JSON has them, but people write .5 too.
+        legible = f"0{value}" if isinstance(value, str) and value.startswith(".") else value
+        (nested.setdefault(section, {}) if section else nested)[name] = legible
     try:
         settings = msgspec.convert(nested, Settings, strict=False)
     except msgspec.ValidationError as error:

@@ -24,6 +24,8 @@ LOSSES: Final = {"softmax": SOFTMAX, "logistic": LOGISTIC, "bpr": BPR}
 NUM_GAPS: Final = 8
 NUM_RATES: Final = 3
 """Decayed counts an item has: slow, mid and fast."""
+BLOCK: Final = 256
+"""Item slots that are scored at once when the catalogue is ranked."""
 _f = np.float32
 
 
@@ -101,7 +103,9 @@ class Workspace(NamedTuple):
     gradient: NDArray[np.float32]
     """float32[n]: derivative of the loss by each score."""
     block: NDArray[np.float32]
-    """float32[256]: scores of a block of the catalogue."""
+    """float32[BLOCK]: scores of a block of the catalogue."""
+    counts: NDArray[np.float32]
+    """float32[NUM_RATES, BLOCK]: decayed counts of a block of the catalogue."""
 
 
 def new_shared(hyper: Hyper, seed: int, width: int = MAX_SIZE) -> Shared:
@@ -137,7 +141,8 @@ def new_workspace(hyper: Hyper, width: int = MAX_SIZE) -> Workspace:
         log_q=np.zeros(n, np.float32),
         score=np.zeros(n, np.float32),
         gradient=np.zeros(n, np.float32),
-        block=np.zeros(256, np.float32),
+        block=np.zeros(BLOCK, np.float32),
+        counts=np.zeros((NUM_RATES, BLOCK), np.float32),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core import arena, memory, ranking, seen
+from stream.core import arena, memory, ranking, resizing, seen
 from stream.core.event import ITEM, USER, EventBatch, hash_id
 from stream.core.events import begin_test, learn_events
 from stream.core.memory import USER_NEWBORN, Layout, Memory
@@ -148,7 +148,7 @@ class Recommender:
         fits = self._plan_side(USER, decision.users, words[USER], limit)
         fits = self._plan_side(ITEM, decision.items, words[ITEM], limit if fits else -1)
         if not fits or self.memory.counters[memory.ARENA_TOP] > limit:
-            arena.resize(self.memory, self.hyper.initial_scale, self.hyper.num_ids, free_words)
+            resizing.resize(self.memory, self.hyper.initial_scale, self.hyper.num_ids, free_words)
         top = self.memory.counters[memory.ARENA_TOP]
         assert arena.live_words(self.memory) <= top <= len(self.memory.words), self.memory.counters
 
@@ -201,7 +201,9 @@ class Recommender:
         memory.counters[USER_NEWBORN + side] = min(max(newborn, bounds.minimum), bounds.maximum)
         hyper = self.hyper
         return bool(
-            arena.assign_and_resize(memory, side, at_least, self._top_bits(), limit, hyper.initial_scale, hyper.num_ids)
+            resizing.assign_and_resize(
+                memory, side, at_least, self._top_bits(), limit, hyper.initial_scale, hyper.num_ids
+            )
         )
 
     def _top_bits(self) -> int:

@@ -327,8 +327,7 @@ def sizes_by_rank(at_least: Counts) -> Counts:
 def rank_by_frequency(frequency: NDArray[np.float32], seed: int) -> NDArray[np.intp]:
     """Return the positions ordered by rank, most frequent first.
 
-    Equal frequencies are ordered by a hash of position and ``seed`` (64 bits, unsigned), so that ties favour
-    neither the old nor the new, and the order is a pure function of the arguments.
+    Equal frequencies are ordered by a hash of position and ``seed`` (64 bits), so that ties favour neither old nor new.
 
     >>> rank_by_frequency(np.array([1.0, 5.0, 3.0], np.float32), seed=0).tolist()
     [1, 2, 0]
@@ -397,6 +396,5 @@ def _normal_tail(z: float) -> float:
 
 
 _normal_tails: Final = vectorize(cache=True)(_normal_tail)
-
 # The plain function under the compiled one takes arrays as it stands; with compilation off it stands alone.
 _mix64: Final = getattr(mix64, "py_func", mix64)

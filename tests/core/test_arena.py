@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 from numpy.typing import NDArray
 
-from stream.core import arena, memory
+from stream.core import arena, memory, resizing
 from stream.core.event import ITEM, MAX_ID_BYTES, USER
 from stream.core.memory import NUM_FREQUENCY_BUCKETS, Layout, Memory, allocate
 from stream.core.sizes import sizes_by_rank
@@ -114,12 +114,12 @@ class ArenaMachine(RuleBasedStateMachine):
             room -= sum(granted)
             targets |= {entity.key: size for entity, size in zip(ranked, granted, strict=True)}
             arena.count_frequencies(self.m, side, TOP_BITS, self.m.scratch[0])
-            arena.assign_targets(self.m, side, at_least_of(granted), TOP_BITS)
+            resizing.assign_targets(self.m, side, at_least_of(granted), TOP_BITS)
         slots = {entity.slot: targets[key] for key, entity in self.twin.entities.items()}
         assert {slot: self.m.slots["target"][slot] for slot in slots} == slots
         self.set_newborn(*random.integers(0, most + 1, 2).tolist())
         self.twin.resize(targets, free_words)
-        arena.resize(self.m, SCALE, self.twin.num_ids, free_words)
+        resizing.resize(self.m, SCALE, self.twin.num_ids, free_words)
         assert self.m.counters[memory.ARENA_TOP] <= self.twin.num_words - free_words
 
     @invariant()
@@ -196,7 +196,7 @@ def test_an_item_that_lost_coordinates_gets_the_same_first_ones_again() -> None:
     first = payload(m, item).tolist()
     for size in (2, 9):
         m.slots["target"][item] = size
-        arena.resize(m, SCALE, NUM_IDS, 0)
+        resizing.resize(m, SCALE, NUM_IDS, 0)
     assert payload(m, item).tolist() == first
 
 
@@ -211,7 +211,7 @@ def test_a_resize_works_in_place_while_the_top_has_room(num_words: int, num_comp
     slots = [admit(m, name, side) for name, side in (("a", ITEM), ("u", USER), ("b", ITEM))]
     kept = [payload(m, slot)[:5].copy() for slot in slots]
     m.slots["target"][slots] = [13, 5, 10]
-    arena.resize(m, SCALE, NUM_IDS, 0)
+    resizing.resize(m, SCALE, NUM_IDS, 0)
     assert m.counters[memory.COMPACTIONS] == num_compactions
     assert m.slots["size"][slots].tolist() == [13, 5, 10]
     assert [payload(m, slot)[:5].tobytes() for slot in slots] == [words.tobytes() for words in kept]
@@ -240,7 +240,7 @@ def test_targets_are_the_plan_s_sizes_by_bucket_and_then_by_slot(side: int, num:
     arena.count_frequencies(m, side, TOP_BITS, m.scratch[0])
     buckets = [twins.frequency_bucket(count, TOP_BITS) for count in m.slots["slow"][slots].tolist()]
     assert m.scratch[0].tolist() == np.bincount(buckets, minlength=NUM_FREQUENCY_BUCKETS).tolist()
-    arena.assign_targets(m, side, at_least, TOP_BITS)
+    resizing.assign_targets(m, side, at_least, TOP_BITS)
     ranked = slots[np.lexsort((slots, -np.array(buckets, np.int64)))]
     assert m.slots["target"][ranked].tolist() == sizes_by_rank(at_least).tolist()
     assert not m.slots["target"][np.setdiff1d(np.arange(300), slots)].any()

@@ -49,6 +49,12 @@ class Records:
         self.next = position.get(0, 0)
         self.sizes: Iterator[int] = iter([*self.cuts, *[1000] * len(self.records)])
 
+    def place(self, partition: int, number: int) -> str:
+        return f"{partition}, row {number}"
+
+    def commit(self, position: Position) -> None:
+        self.committed = position
+
     def close(self) -> None:
         self.num_records = None
 
@@ -64,6 +70,7 @@ def batch_of(rows: list[tuple[int, int, int]]) -> EventBatch:
         weight=np.array([offset + 1 for offset, _, _ in rows], np.float32),
         partition=np.zeros(len(rows), np.int32),
         offset=np.array([offset for offset, _, _ in rows], np.int64),
+        number=np.array([offset + 1 for offset, _, _ in rows], np.int64),
         item_start=2 + (np.cumsum(length) - length).astype(np.int64),
         item_length=length,
         item_data=np.frombuffer(b"??" + b"".join(names) + b"?", np.uint8),
