@@ -39,8 +39,9 @@ def test_rows_become_columns_of_events() -> None:
     assert events.weight.tolist() == [2, 1]
     assert events.partition.tolist() == [0, 0]
     assert events.offset.tolist() == [100, 101]
+    assert events.number.tolist() == [17, 18]
     kinds = [column.dtype.name for column in events]
-    assert kinds == ["uint64", "uint64", "int64", "float32", "int32", "int64", "int64", "int32", "uint8"]
+    assert kinds == ["uint64", "uint64", "int64", "float32", "int32", "int64", "int64", "int64", "int32", "uint8"]
 
 
 BAD_FIELDS = [
