@@ -126,7 +126,8 @@ def _compile_kernels(settings: Settings) -> None:
     trainer.learn(batch, 0, 64)
     trainer.test(batch, 0)
     trainer.recommender.evict(ITEM, 1)
-    trainer.resize()
+    trainer.resize(trainer.decision)
+    trainer.resize_within_window()
     trainer.observe()
 
 

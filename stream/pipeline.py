@@ -112,7 +112,7 @@ class Pipeline:
                 trainer.note_learnt(batch, begin, at)
                 begin = at
                 with self._timed("resize"):
-                    trainer.resize()
+                    trainer.resize_within_window()
                 self._show_progress()
         trainer.note_learnt(batch, begin, at)
         return at
@@ -120,9 +120,9 @@ class Pipeline:
     def _close_window(self, reason: str, batch: Batch | None) -> None:
         """Observe, decide, resize, checkpoint, commit, report: always in this order."""
         trainer, ports = self._trainer, self._ports
-        trainer.decision = ports.policy.decide(trainer.observe())
+        decision = ports.policy.decide(trainer.observe())
         with self._timed("resize"):
-            trainer.resize()
+            trainer.resize(decision)
         trainer.check_ledger()
         self._windows.append(self._window_report(reason))
         trainer.open_window()

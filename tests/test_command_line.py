@@ -222,6 +222,8 @@ def test_a_damaged_checkpoint_is_warned_of(clicks: Path, usual: Path, copy: Path
 
 
 def test_a_fresh_run_starts_over(clicks: Path, usual: Path, tmp_path: Path) -> None:
-    replay("synthetic:churn", tmp_path, "--limit", "500")
+    replay("synthetic:churn", tmp_path, "--limit", "500", "--seed", "2")
     assert comparable(replay(clicks, tmp_path)) == comparable(read_report(usual))
     assert arrays(tmp_path) == arrays(usual)
+    names = [sorted(path.name for path in (out / "checkpoints").iterdir()) for out in (tmp_path, usual)]
+    assert names[0] == names[1]

@@ -260,10 +260,11 @@ def test_a_stream_that_moved_for_good_is_followed() -> None:
 
 
 def test_every_event_is_tested_once_before_it_is_learnt(case: Case) -> None:
-    report, _ = replay_in_memory(case.under(evaluation__sample=1))
-    assert report.quality.evaluated == report.counts.learnt
-    groups = report.quality_by_gap.values()
-    assert sum(group.evaluated for group in groups) == report.quality.evaluated
+    for rule in ("60events", "growth:1", "growth:7"):
+        report, _ = replay_in_memory(case.under(evaluation__sample=1, windows__close_after=rule))
+        assert report.quality.evaluated == report.counts.learnt
+        groups = report.quality_by_gap.values()
+        assert sum(group.evaluated for group in groups) == report.quality.evaluated
 
 
 def test_the_sample_says_how_many_events_are_tested(clicks: Path) -> None:

@@ -135,18 +135,21 @@ class Recommender:
         """Evict the ``num`` entities of a side with the lowest decayed frequency."""
         arena.evict(self.memory, side, num, self._top_bits(), self.hyper.num_ids)
 
-    def resize(self, decision: SizeDecision) -> None:
+    def resize(self, decision: SizeDecision, items_only: bool = False) -> None:
         """Share the arena's words out anew as decided, by rank of decayed frequency, and set what newcomers get.
 
-        A side takes no more words than its largest size allows; the other gets what is left.
+        A side takes no more words than its largest size allows; the other gets what is left. With ``items_only``
+        the users keep theirs, which is cheaper where they are many.
         """
         self._make_room_for_payload()
         words = self.split_words(decision.users_share)
         # A compaction is put off until the reserve is nearly used up; the next newcomer must find room all the same.
         free_words = max(self._reserve() // 8, memory.NEWCOMER_WORDS)
         limit = len(self.memory.words) - free_words
-        fits = self._plan_side(USER, decision.users, words[USER], limit)
-        fits = self._plan_side(ITEM, decision.items, words[ITEM], limit if fits else -1)
+        fits = items_only or self._plan_side(USER, decision.users, words[USER], limit)
+        if items_only:
+            words[ITEM] = min(words[ITEM], sum(words.values()) - int(self.memory.counters[memory.USER_WORDS]))
+        fits = self._plan_side(ITEM, decision.items, max(0, words[ITEM]), limit if fits else -1)
         if not fits or self.memory.counters[memory.ARENA_TOP] > limit:
             resizing.resize(self.memory, self.hyper.initial_scale, self.hyper.num_ids, free_words)
         top = self.memory.counters[memory.ARENA_TOP]

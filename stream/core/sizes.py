@@ -33,7 +33,6 @@ import numpy as np
 from numba import vectorize
 from numpy.typing import NDArray
 
-from stream.core.event import mix64
 from stream.errors import UsageError
 
 Floats = NDArray[np.float64]
@@ -44,8 +43,9 @@ MAX_SIZE: Final = 255
 
 _SCALE_STEPS: Final = 44
 """Halvings of the scale's exponent, from -64 to 64: they leave a relative error of 5e-12."""
-_ROUNDING_STEPS: Final = 26
-"""Halvings of the rounding threshold: fractional parts closer than 5e-8 count as tied."""
+_ROUNDING_STEPS: Final = 60
+_ROUNDING_TIE: Final = 5e-8
+"""Fractional parts closer than this count as tied."""
 
 
 class Curve(NamedTuple):
@@ -324,20 +324,6 @@ def sizes_by_rank(at_least: Counts) -> Counts:
     return np.repeat(np.arange(len(num_of_size), dtype=np.int64)[::-1], num_of_size[::-1])
 
 
-def rank_by_frequency(frequency: NDArray[np.float32], seed: int) -> NDArray[np.intp]:
-    """Return the positions ordered by rank, most frequent first.
-
-    Equal frequencies are ordered by a hash of position and ``seed`` (64 bits), so that ties favour neither old nor new.
-
-    >>> rank_by_frequency(np.array([1.0, 5.0, 3.0], np.float32), seed=0).tolist()
-    [1, 2, 0]
-    """
-    assert not np.isnan(frequency).any()
-    position = np.arange(len(frequency), dtype=np.uint64)
-    tie_break = _mix64(position ^ _mix64(np.array([seed], np.uint64)))
-    return np.lexsort((tie_break, -frequency))
-
-
 def _share_out(family: Family, num_entities: int, spare_words: int, bounds: SizeBounds) -> Counts:
     """Return ``at_least`` of the sizes minimum + 1 to maximum, spending ``spare_words`` over the minimum.
 
@@ -358,8 +344,15 @@ def _share_out(family: Family, num_entities: int, spare_words: int, bounds: Size
 
     fewer, more = np.zeros(len(size), np.int64), np.full(len(size), num_entities, np.int64)
     low, high = -1.0, 2.0
-    for _ in range(_ROUNDING_STEPS):
-        middle = 0.5 * (low + high)
+    for step in range(_ROUNDING_STEPS):
+        # Where one size alone is undecided, what is left over decides it.
+        if high - low < _ROUNDING_TIE or np.count_nonzero(more != fewer) <= 1:
+            break
+        # Most answers lie between 0 and 1, where the words spent rise almost in a straight line.
+        middle = float(step) if step < 2 else 0.5 * (low + high)
+        if step % 2 and step > 2:
+            lacking = (spare_words - fewer.sum()) / (more.sum() - fewer.sum())
+            middle = low + (high - low) * min(max(lacking, 0.02), 0.98)
         trial = counts(middle)
         spent = trial.sum()
         if spent == spare_words:
@@ -396,5 +389,3 @@ def _normal_tail(z: float) -> float:
 
 
 _normal_tails: Final = vectorize(cache=True)(_normal_tail)
-# The plain function under the compiled one takes arrays as it stands; with compilation off it stands alone.
-_mix64: Final = getattr(mix64, "py_func", mix64)

@@ -20,6 +20,7 @@ from stream.core.windows import WindowClock
 
 FIRST_DECISION: Final = SizeDecision(0.5, Curve("uniform"), Curve("uniform"))
 """Until the first window closes."""
+USERS_TURN: Final = 4
 _QUANTILES: Final = {"p10": 0.1, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p90": 0.9, "p99": 0.99}
 
 
@@ -37,7 +38,8 @@ class Trainer:
     """Learns and tests events, keeps the window and the account; the loop tells it when.
 
     ``resize_every`` is the number of learnt events after which sizes are assigned anew within a window, by the decision
-    that stands: ranks move faster than a policy needs to think.
+    that stands: ranks move faster than a policy needs to think. Users, who are many and gain little, have their turn
+    every USERS_TURN times.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Trainer:
         self._budget_bytes = budget_bytes
         self._resize_every = resize_every
         self._first_event_ms = self._last_event_ms = 0
+        self._needs_room = False
 
     def sort(self, poll: Poll, place: Callable[[int, int], str]) -> Batch:
         """Sort a poll out into what is learnt and what is not."""
@@ -73,6 +76,7 @@ class Trainer:
         stop = min(end, begin + self._resize_every - before)
         reached, num_new, needs_resize = self.recommender.learn(batch.events, begin, stop, self.clock.remaining_growth)
         self.clock.note_new_entities(num_new)
+        self._needs_room = needs_resize
         return Step(reached, needs_resize or before + reached - begin == self._resize_every, needs_resize)
 
     def note_learnt(self, batch: Batch, begin: int, end: int) -> None:
@@ -95,9 +99,16 @@ class Trainer:
             self.recommender.test(events.user[index], events.item[index], int(events.timestamp_ms[index]))
         )
 
-    def resize(self) -> None:
-        """Assign sizes anew by the decision that stands."""
-        self.recommender.resize(self.decision)
+    def resize_within_window(self) -> None:
+        """Assign sizes anew by the decision that stands: items always, users in their turn or if room is short."""
+        turn = self.recommender.num_learnt % (USERS_TURN * self._resize_every) == 0
+        self.recommender.resize(self.decision, items_only=not (turn or self._needs_room))
+        self.account.count("resizes", 1)
+
+    def resize(self, decision: SizeDecision) -> None:
+        """Assign all sizes anew by a decision, which stands from now on."""
+        self.decision = decision
+        self.recommender.resize(decision)
         self.account.count("resizes", 1)
 
     def observe(self) -> NDArray[np.float32]:

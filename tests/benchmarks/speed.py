@@ -16,6 +16,7 @@ from stream.core import index
 from stream.core.event import ITEM, EventBatch
 from stream.core.recommender import Recommender
 from stream.core.sizes import Curve, SizeDecision, parse_curve
+from stream.core.trainer import USERS_TURN
 from stream.core.windows import UNLIMITED
 from tests.benchmarks.streams import events_of, shape_of, sized_settings
 
@@ -38,7 +39,7 @@ def learn_all(recommender: Recommender, events: EventBatch, decision: SizeDecisi
         at, _, needs_resize = recommender.learn(events, at, end, UNLIMITED)
         middle = time.process_time()
         if needs_resize or at == end:
-            recommender.resize(decision)
+            recommender.resize(decision, items_only=not needs_resize and at % (USERS_TURN * resize_every) != 0)
         learning += middle - begin
         resizing += time.process_time() - middle
     return {"learning_s": learning, "resizing_s": resizing}

@@ -102,6 +102,15 @@ def test_a_count_is_the_naive_sum_of_decayed_events_through_many_rescales(
     np.testing.assert_allclose(count_of_users, expected_of_users, rtol=1e-4, atol=1e-20)
 
 
+def test_an_event_is_learnt_before_it_is_counted_and_remembered() -> None:
+    hyper = HYPER._replace(loss=LOGISTIC, negatives_recent=0, negatives_uniform=0, negatives_own=0)
+    p = learn_all(new_recommender(hyper), events_of(["ann"], ["x"])).shared
+    # A count of nothing three times over, a third each, makes a score of ln(1/2), and that a probability of 1/3.
+    np.testing.assert_allclose(p.prior_adagrad[0], (2 / 3 * np.log(0.5)) ** 2, rtol=1e-5)
+    assert not p.prior_adagrad[1:].any()
+    assert not p.repeat_adagrad.any()
+
+
 # Histories
 
 

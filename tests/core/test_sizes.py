@@ -9,7 +9,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream.core.event import mix64
 from stream.core.sizes import (
     FAMILIES,
     MAX_SIZE,
@@ -18,7 +17,6 @@ from stream.core.sizes import (
     SizeBounds,
     parse_curve,
     plan_sizes,
-    rank_by_frequency,
     sizes_by_rank,
 )
 from stream.errors import UsageError
@@ -290,21 +288,3 @@ def test_a_curve_that_cannot_be_read_is_refused_in_one_line_with_its_remedy(text
     assert remedy in str(refusal.value)
     assert repr(text) in str(refusal.value)
     assert "\n" not in str(refusal.value)
-
-
-@given(
-    frequency=st.lists(st.integers(0, 5), max_size=80),
-    seed=st.integers(0, 2**64 - 1),
-)
-@settings(derandomize=True, deadline=None)
-def test_ranks_follow_frequency_and_ties_follow_the_seeded_hash(frequency: list[int], seed: int) -> None:
-    order = rank_by_frequency(np.array(frequency, np.float32), seed)
-    salt = mix64(np.uint64(seed))
-    expected = sorted(range(len(frequency)), key=lambda i: (-frequency[i], mix64(np.uint64(i) ^ np.uint64(salt))))
-    assert order.tolist() == expected
-
-
-def test_another_seed_orders_ties_in_another_way() -> None:
-    ties = np.ones(1000, np.float32)
-    assert rank_by_frequency(ties, 1).tolist() == rank_by_frequency(ties, 1).tolist()
-    assert rank_by_frequency(ties, 1).tolist() != rank_by_frequency(ties, 2).tolist()

@@ -49,11 +49,11 @@ def run(trainer: Trainer, batch: Batch, begin: int, end: int) -> None:
         trainer.test(batch, at)
         step = trainer.learn(batch, at, at + 1)
         if step.is_waiting:
-            trainer.resize()
+            trainer.resize(trainer.decision)
             step = trainer.learn(batch, at, at + 1)
         trainer.note_learnt(batch, at, at + 1)
         if step.resize_due:
-            trainer.resize()
+            trainer.resize(trainer.decision)
 
 
 def frozen(trainer: Trainer, batch: Batch | None, position: dict[int, int]) -> tuple[dict[str, NDArray[Any]], Any]:
@@ -121,7 +121,7 @@ def test_learning_waits_for_room_and_goes_on_after_a_resize() -> None:
         assert trainer.recommender.num_learnt == step.reached > at
         trainer.note_learnt(batch, at, step.reached)
         if step.is_waiting:
-            trainer.resize()
+            trainer.resize(trainer.decision)
             num_waits += 1
         at = step.reached
     assert num_waits > 1
