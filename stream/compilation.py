@@ -7,6 +7,7 @@ every source file that holds kernels.
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -37,4 +38,7 @@ def choose_kernel_cache() -> None:
             continue
         if os.access(target, os.W_OK):
             os.environ["NUMBA_CACHE_DIR"] = str(target)
+            if "numba" in sys.modules:
+                # It has read its environment already.
+                sys.modules["numba"].config.CACHE_DIR = str(target)
             return

@@ -62,7 +62,11 @@ def learn_events(
 def _remember(m: Memory, h: Hyper, user: int, item: int, time_s: int) -> None:
     """Enter the event into the user's history, the recent items and the pairs taken."""
     # A time before the origin must not read as never seen, nor one long after it wrap around in 32 bits.
-    m.slots[user].last_seen_s = min(max(np.int64(0), time_s - m.counters[ORIGIN_S]), _LATEST_S)
+    # An event that comes late does not turn the user's clock back.
+    since_origin_s = min(
+        max(np.int64(m.slots[user].last_seen_s), time_s - m.counters[ORIGIN_S], np.int64(0)), _LATEST_S
+    )
+    m.slots[user].last_seen_s = since_origin_s
     offset = np.int64(m.slots[user].offset)
     length = history_length(m, user, h.num_ids)
     for k in range(length - 1, 0, -1):

@@ -1,0 +1,3 @@
+"""Before any test module can import numba, ``stream`` says where kernels are cached."""
+
+import stream  # noqa: F401
