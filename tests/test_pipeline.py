@@ -262,7 +262,7 @@ def test_a_stream_that_moved_for_good_is_followed() -> None:
 def test_every_event_is_tested_once_before_it_is_learnt(case: Case) -> None:
     # So rare resizes that newcomers have to wait for room, some of them at a window's end.
     tested = case.under(evaluation__sample=1, sizes__resize_every_events=1000)
-    for rule in ("60events", "growth:1", "growth:35", "growth:67"):
+    for rule in ("60events", "growth:1", *(f"growth:{amount}" for amount in range(30, 90, 3))):
         report, _ = replay_in_memory(tested.under(windows__close_after=rule))
         assert report.quality.evaluated == report.counts.learnt
         groups = report.quality_by_gap.values()

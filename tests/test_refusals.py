@@ -114,9 +114,7 @@ def test_a_folder_that_cannot_be_written_is_named(files: Path, capsys: Told) -> 
         assert told.endswith("; name a folder that can be written")
 
 
-@pytest.mark.parametrize(
-    "more", ["", "--exclude-seen", "--set memory.words_per_entity=40", "--set memory.max_entities=500"]
-)
+@pytest.mark.parametrize("more", ["", "--exclude-seen"])
 def test_the_smallest_budget_named_does_work(tmp_path: Path, capsys: Told, more: str) -> None:
     world = ("replay", "synthetic:churn", "--limit", "800", "--window", "400", "--out", str(tmp_path), "--quiet")
     named = re.search(r"at least --budget (\d+)KiB$", refusal(capsys, *world, "--budget", "1KiB", *more.split()))

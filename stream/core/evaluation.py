@@ -14,7 +14,7 @@ from river.drift import ADWIN
 from river.stats import Mean
 
 from stream.core.ranking import NUM_RANKINGS
-from stream.core.recommender import Tested
+from stream.core.recommender import Ranked
 from stream.core.stats import Quality
 
 GROUPS: Final = ("all", "first", "under_1h", "over_1h")
@@ -93,7 +93,7 @@ class Prequential:
         """Bytes of the buffer, a fixed cost."""
         return self._rank.nbytes + self._group.nbytes + self._first_sight.nbytes
 
-    def add(self, tested: Tested) -> None:
+    def add(self, tested: Ranked) -> None:
         """Note the test of one event."""
         at = self._num_waiting
         self._rank[at] = tested.rank

@@ -75,9 +75,9 @@ def _score_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, g
         if (mask >> np.uint64(item & 63)) & np.uint64(1):
             place = place_in_history(m, user, item, h.num_ids)
         w.place[i] = place
-        row = np.int64(s.offset)
+        row = np.uint64(s.offset)
         dot = p.repeat[place] if place >= 0 else _f(0.0)
-        for c in range(min(np.int64(s.size), width)):
+        for c in range(np.uint64(min(np.int64(s.size), width))):
             dot += w.x[c] * m.arena[row + c]
         w.score[i] = dot
     if h.use_prior or h.loss == SOFTMAX:
@@ -138,28 +138,28 @@ def _learn_targets(m: Memory, h: Hyper, w: Workspace, n: int, width: int) -> Non
     w.dx[:] = _f(0.0)
     # |x|^2 over all of x serves every row that is as wide.
     norm = _f(0.0)
-    for c in range(width):
+    for c in range(np.uint64(width)):
         norm += w.x[c] * w.x[c]
     rate = _f(h.rate_item)
     for i in range(n):
         s = m.slots[w.candidates[i]]
-        row = np.int64(s.offset)
+        row = np.uint64(s.offset)
         size = np.int64(s.size)
         d = min(size, width)
         g = w.gradient[i]
         if w.place[i] >= 0:
-            for c in range(d):
+            for c in range(np.uint64(d)):
                 w.dx[c] += g * m.arena[row + c]
             continue
         square = norm
         if d < width:
             square = _f(0.0)
-            for c in range(d):
+            for c in range(np.uint64(d)):
                 square += w.x[c] * w.x[c]
         adagrad = s.adagrad + g * g * square / _f(max(size, 1))
         s.adagrad = adagrad
         step = rate * g / np.sqrt(adagrad + _EPSILON)
-        for c in range(d):
+        for c in range(np.uint64(d)):
             e = m.arena[row + c]
             w.dx[c] += g * e
             m.arena[row + c] = e - step * w.x[c]
@@ -177,15 +177,15 @@ def _learn_own_targets(m: Memory, p: Shared, h: Hyper, w: Workspace, n: int, wid
         p.repeat_adagrad[k] = accumulated
         p.repeat[k] -= _f(h.rate_repeat) * g / np.sqrt(accumulated + _EPSILON)
         s = m.slots[w.candidates[i]]
-        row = np.int64(s.offset)
+        row = np.uint64(s.offset)
         d = min(np.int64(s.size), width)
         square = _f(0.0)
-        for c in range(d):
+        for c in range(np.uint64(d)):
             square += w.x[c] * w.x[c]
         adagrad = s.adagrad + g * g * square / _f(max(np.int64(s.size), 1))
         s.adagrad = adagrad
         step = _f(h.rate_item) * g / np.sqrt(adagrad + _EPSILON)
-        for c in range(d):
+        for c in range(np.uint64(d)):
             m.arena[row + c] -= step * w.x[c]
 
 
@@ -199,19 +199,19 @@ def _learn_history(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, gap:
         item = m.words[offset + k]
         if item < 0:
             break
-        row = np.int64(m.slots[item].offset)
+        row = np.uint64(m.slots[item].offset)
         d = np.int64(m.slots[item].size)
         if d == 0:
             continue
         square = _f(0.0)
-        for c in range(d):
+        for c in range(np.uint64(d)):
             g = w.dx[c] * gate * p.lag[k, c]
             square += g * g
         adagrad = m.slots[item].adagrad + square / _f(d)
         m.slots[item].adagrad = adagrad
         step = _f(h.rate_item) / np.sqrt(adagrad + _EPSILON) * gate
         rate = _f(h.rate_lag)
-        for c in range(d):
+        for c in range(np.uint64(d)):
             e = m.arena[row + c]
             a = p.lag[k, c]
             by_lag = w.dx[c] * e
@@ -232,13 +232,13 @@ def _learn_coordinates(m: Memory, h: Hyper, w: Workspace, user: int) -> None:
     if num <= 0:
         return
     square = _f(0.0)
-    for c in range(num):
+    for c in range(np.uint64(num)):
         square += w.dx[c] * w.dx[c]
     adagrad = m.slots[user].adagrad + square / _f(num)
     m.slots[user].adagrad = adagrad
     step = _f(h.rate_user) / np.sqrt(adagrad + _EPSILON)
-    begin = np.int64(m.slots[user].offset) + h.num_ids
-    for c in range(num):
+    begin = np.uint64(np.int64(m.slots[user].offset) + h.num_ids)
+    for c in range(np.uint64(num)):
         m.arena[begin + c] -= step * w.dx[c]
 
 
@@ -256,11 +256,11 @@ def _learn_prior(p: Shared, h: Hyper, w: Workspace, gap: int, n: int) -> None:
 @njit(cache=True, nogil=True)
 def lean_on_context(m: Memory, x: Any, item: int, share: float) -> None:
     """Add to a new item ``share`` of the direction of the context that brought it."""
-    row = np.int64(m.slots[item].offset)
+    row = np.uint64(m.slots[item].offset)
     size = np.int64(m.slots[item].size)
     square = _f(1e-12)
-    for c in range(size):
+    for c in range(np.uint64(size)):
         square += x[c] * x[c]
     scale = _f(share) / np.sqrt(square)
-    for c in range(size):
+    for c in range(np.uint64(size)):
         m.arena[row + c] += scale * x[c]

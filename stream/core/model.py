@@ -194,13 +194,15 @@ def build_context(m: Memory, p: Shared, x: Any, user: int, gap: int, num_ids: in
         item = m.words[offset + k]
         if item < 0:
             break
-        row = np.int64(m.slots[item].offset)
+        row = np.uint64(m.slots[item].offset)
         d = np.int64(m.slots[item].size)
-        for c in range(d):
+        for c in range(np.uint64(d)):
             x[c] += gate * p.lag[k, c] * m.arena[row + c]
         width = max(width, d)
-    for c in range(coordinates):
-        x[c] += m.arena[offset + num_ids + c]
+    if coordinates > 0:
+        begin = np.uint64(offset + num_ids)
+        for c in range(np.uint64(coordinates)):
+            x[c] += m.arena[begin + c]
     return max(width, coordinates)
 
 

@@ -30,9 +30,9 @@ def score_block(m: Memory, p: Shared, h: Hyper, w: Workspace, width: int, gap: i
         fast[i] = s.fast
         dot = _f(-np.inf)
         if s.alive:
-            row = np.int64(s.offset)
+            row = np.uint64(s.offset)
             dot = _f(0.0)
-            for k in range(min(np.int64(s.size), width)):
+            for k in range(np.uint64(min(np.int64(s.size), width))):
                 dot += w.x[k] * m.arena[row + k]
         w.block[i] = dot
     if h.use_prior:

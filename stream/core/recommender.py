@@ -16,6 +16,10 @@ _EVICTED_AT_ONCE: Final = 64
 """One entity of a side in this many goes when the index is full, so that the search is paid for once."""
 
 
+LARGEST_STEP: Final = 8
+"""Words of a vector register that the kernels work with."""
+
+
 class Learnt(NamedTuple):
     """How far a call of :meth:`Recommender.learn` came."""
 
@@ -27,7 +31,7 @@ class Learnt(NamedTuple):
     """The arena has no room for the next newcomer: resize, then go on from ``reached``."""
 
 
-class Tested(NamedTuple):
+class Ranked(NamedTuple):
     """The place of an event's item in each ranking, 0 first; infinite where it cannot be recommended."""
 
     rank: NDArray[np.float64]
@@ -36,6 +40,27 @@ class Tested(NamedTuple):
     """Time gap since the user's last event, as :func:`stream.core.model.gap_bucket` has it; 0 for a first event."""
     first_sight: bool
     """The item is not in the index."""
+
+
+def plan_in_steps(
+    curve: Curve, num: int, words: int, bounds: SizeBounds, frequencies: FrequencyHistogram | None = None
+) -> NDArray[np.int64]:
+    """Plan sizes (:func:`~stream.core.sizes.plan_sizes`) in steps: vector code is twice as fast on whole vectors.
+
+    A step is the largest power of two up to half the mean size that divides the maximum, and at most LARGEST_STEP. All
+    sizes are multiples of it; less than a step's words go to waste.
+
+    >>> plan_in_steps(Curve("powerlaw", 1.0), 4, 64, SizeBounds(2, 32))[::8].tolist()
+    [4, 4, 3, 1, 0]
+    """
+    mean = words // num if num else 0
+    step = LARGEST_STEP
+    while step > 1 and (2 * step > mean or bounds.maximum % step):
+        step //= 2
+    units = SizeBounds(-(-bounds.minimum // step), bounds.maximum // step)
+    at_least = plan_sizes(curve, num, words // step, units, frequencies)
+    sizes = np.arange(bounds.maximum + 2)
+    return at_least[np.minimum(-(-sizes // step), units.maximum + 1)]
 
 
 class Recommender:
@@ -100,7 +125,7 @@ class Recommender:
                 return Learnt(begin, num_new, stopped == arena.NO_ROOM)
             self.evict(side, max(1, int(self.memory.counters[side]) // _EVICTED_AT_ONCE))
 
-    def test(self, user_key: Any, item_key: Any, timestamp_ms: int) -> Tested:
+    def test(self, user_key: Any, item_key: Any, timestamp_ms: int) -> Ranked:
         """Rank one event's item against all items known, before the event is learnt."""
         rank = np.full(ranking.NUM_RANKINGS, np.inf)
         user, item, gap, width = begin_test(
@@ -110,7 +135,7 @@ class Recommender:
             ranking.rank_item(
                 self.memory, self.shared, self.hyper, self._workspace, width, gap, user, item, user_key, rank
             )
-        return Tested(rank, gap, item < 0)
+        return Ranked(rank, gap, item < 0)
 
     def is_seen(self, user_key: Any, item_key: Any) -> bool:
         """Return whether the filter of pairs already taken holds this one; never, if it was not asked for."""
@@ -198,7 +223,7 @@ class Recommender:
         num = int(memory.counters[side])
         self._count_frequencies(side)
         frequencies = self.frequencies(side) if curve.family == "frequency" else None
-        at_least = plan_sizes(curve, num, words, bounds, frequencies)
+        at_least = plan_in_steps(curve, num, words, bounds, frequencies)
         # A newcomer is worth a mean size at once: what a user or item is good for shows in its first events.
         newborn = round(at_least[1:].sum() / num) if num else bounds.maximum
         memory.counters[USER_NEWBORN + side] = min(max(newborn, bounds.minimum), bounds.maximum)

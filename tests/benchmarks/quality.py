@@ -27,7 +27,7 @@ def quality(policies: tuple[str, ...] = ("uniform", "powerlaw:1"), item_sizes: t
                     user_size=24 if item_size >= 16 else 8,
                     pairs=stream.exclude_seen,
                     policy=policy,
-                    sizes__item_max=item_size if policy == "uniform" else 4 * item_size,
+                    sizes__item_max=item_size if policy == "uniform" else 2 * item_size,
                 )
                 rows[f"{policy} at {item_size}"] = replayed(stream, settings, shape.num_events)
         out[stream.name] = rows

@@ -72,7 +72,7 @@ def learning() -> Figures:
         events = events_of(name, 200_000)
         shape = shape_of(events)
         uniform = sized_settings(shape, item_size=16, user_size=8, evaluation__sample=0)
-        elastic = sized_settings(shape, item_size=16, user_size=8, sizes__item_max=64)
+        elastic = sized_settings(shape, item_size=16, user_size=8, sizes__item_max=32)
         both = [rate_of(settings, events, curve) for settings, curve in ((uniform, "uniform"), (elastic, "powerlaw:1"))]
         ratio = both[1]["events_per_s"] / both[0]["events_per_s"]
         out[name] = {"uniform": both[0], "elastic": both[1], "elastic_to_uniform": round(ratio, 3)}
@@ -86,7 +86,7 @@ def plain() -> Figures:
         events = events_of(name, 200_000)
         shape = shape_of(events)
         rates = {}
-        for kind, curve, item_max in (("uniform", "uniform", 16), ("elastic", "powerlaw:1", 64)):
+        for kind, curve, item_max in (("uniform", "uniform", 16), ("elastic", "powerlaw:1", 32)):
             values = {path.replace(".", "__"): value for path, value in PLAIN.items()}
             values |= {"sizes__item_max": item_max, "sizes__user_max": item_max}
             settings = sized_settings(shape, item_size=16, user_size=16, **values)
@@ -98,7 +98,7 @@ def plain() -> Figures:
 def resizing() -> Figures:
     """Plan and resize of 250,000 entities when everything moves, and each 2,000 events with 100,000 entities."""
     events = events_of("synthetic:churn", 1_100_000)
-    settings = sized_settings(shape_of(events), item_size=16, user_size=8, sizes__item_max=64, sizes__user_max=24)
+    settings = sized_settings(shape_of(events), item_size=16, user_size=8, sizes__item_max=32, sizes__user_max=24)
     recommender = build_trainer(settings).recommender
     decision = SizeDecision(settings.users_share, Curve("powerlaw", 1.0), Curve("powerlaw", 1.0))
     learn_until(recommender, events, decision, 250_000)
