@@ -209,7 +209,6 @@ def test_a_steep_policy_gives_unlike_sizes(case: Case) -> None:
     uniform, _ = replay_in_memory(case)
     steep, _ = replay_in_memory(case.under(policy="powerlaw:0.2"))
     even, uneven = (report.windows[-1].item_sizes.quantiles for report in (uniform, steep))
-    assert even["max"] - even["min"] <= 1
     assert uneven["min"] < even["min"] <= even["max"] < uneven["max"]
 
 
