@@ -94,7 +94,7 @@ def fill_payload(m: Memory, slot: int, begin: int, scale: float, num_ids: int) -
                 m.arena[offset + c] = np.float32(0.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def admit(
     m: Memory, key: Any, side: int, id_data: Any, id_start: int, id_length: int, scale: float, num_ids: int
 ) -> int:
@@ -172,7 +172,7 @@ def frequency_bucket(count: Any, top_bits: int) -> int:
     return min(max(bucket, 0), NUM_FREQUENCY_BUCKETS - 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def count_frequencies(m: Memory, side: int, top_bits: int, histogram: Any) -> None:
     """Fill ``histogram``, a row of the scratch, with the number of a side's entities in each frequency bucket."""
     # Neighbours tend to fall into the same bucket; counting them in turn in four rows keeps them from waiting.
@@ -186,7 +186,7 @@ def count_frequencies(m: Memory, side: int, top_bits: int, histogram: Any) -> No
         histogram[bucket] = rows[0, bucket] + rows[1, bucket] + rows[2, bucket] + rows[3, bucket]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def count_sizes(m: Memory, side: int, histogram: Any) -> None:
     """Add the number of a side's entities of each size to ``histogram``."""
     begin, end = slots_of(m, side)
@@ -195,7 +195,7 @@ def count_sizes(m: Memory, side: int, histogram: Any) -> None:
             histogram[m.slots[slot].size] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _release(m: Memory, slot: int) -> None:
     side = side_of(m, slot)
     size = np.int64(m.slots[slot].size)
@@ -213,7 +213,7 @@ def _release(m: Memory, slot: int) -> None:
     m.counters[EVICTED_USERS + side] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def evict(m: Memory, side: int, num: int, top_bits: int, num_ids: int) -> None:
     """Evict the ``num`` entities of a side with the lowest decayed frequency, lower slots first among equals.
 
@@ -240,7 +240,7 @@ def evict(m: Memory, side: int, num: int, top_bits: int, num_ids: int) -> None:
         _forget_evicted_items(m, num_ids)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _forget_evicted_items(m: Memory, num_ids: int) -> None:
     for i in range(len(m.recent)):
         if m.recent[i] >= 0 and not m.slots[m.recent[i]].alive:

@@ -35,7 +35,7 @@ def find(m: Memory, key: Any) -> int:
             bucket = 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def insert(m: Memory, key: Any, slot: int) -> None:
     """Enter a key that is not there."""
     num_buckets = len(m.buckets)
@@ -47,7 +47,7 @@ def insert(m: Memory, key: Any, slot: int) -> None:
     m.buckets[bucket] = slot
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def remove(m: Memory, key: Any) -> None:
     """Take a key out that is there, and close the gap."""
     num_buckets = len(m.buckets)
@@ -73,7 +73,7 @@ def remove(m: Memory, key: Any) -> None:
     m.buckets[gap] = -1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _find_all(m: Memory, keys: Any, out: Any) -> None:
     for i in range(len(keys)):
         out[i] = find(m, keys[i])

@@ -77,7 +77,7 @@ def _places_before(values: Any, num: int, own: Any) -> float:
     return np.float64(above) + 0.5 * np.float64(equal)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST_MATH)
+@njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
 def rank_item(
     m: Memory,
     p: Shared,
@@ -119,7 +119,7 @@ def rank_item(
         rank[3] += _places_before(w.counts[2], end - begin, fast)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST_MATH)
+@njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
 def recommend(
     m: Memory,
     p: Shared,

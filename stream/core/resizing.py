@@ -15,7 +15,7 @@ from stream.core.event import ITEM, USER
 from stream.core.memory import ARENA_TOP, COMPACTIONS, NUM_FREQUENCY_BUCKETS, USER_WORDS, Memory
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def assign_targets(m: Memory, side: int, at_least: Any, top_bits: int) -> None:
     """Set every entity's ``target`` from a size plan by its frequency rank; equals rank by slot.
 
@@ -25,7 +25,7 @@ def assign_targets(m: Memory, side: int, at_least: Any, top_bits: int) -> None:
     assign_and_resize(m, side, at_least, top_bits, -1, 0.0, 0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def assign_and_resize(
     m: Memory, side: int, at_least: Any, top_bits: int, limit: int, scale: float, num_ids: int
 ) -> bool:
@@ -63,7 +63,7 @@ def assign_and_resize(
     return fits
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def resize(m: Memory, scale: float, num_ids: int, free_words: int) -> None:
     """Bring every entity alive to its target size, keeping the shared prefix of its payload.
 
@@ -83,7 +83,7 @@ def resize(m: Memory, scale: float, num_ids: int, free_words: int) -> None:
         m.counters[COMPACTIONS] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _resize_one(m: Memory, slot: int, side: int, limit: int, scale: float, num_ids: int) -> bool:
     """Shrink an extent where it stands, or move it to the top to grow; return False where the top has no room."""
     size = np.int64(m.slots[slot].size)
@@ -107,7 +107,7 @@ def _resize_one(m: Memory, slot: int, side: int, limit: int, scale: float, num_i
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _sweep_down(m: Memory) -> int:
     """Move every extent down over the holes, cut to its target, its owner's slot written behind it."""
     words = m.words
@@ -130,7 +130,7 @@ def _sweep_down(m: Memory) -> int:
     return free
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _sweep_up(m: Memory, packed: int, scale: float, num_ids: int) -> None:
     """Move every extent up to where it ends in the new order, grown to its target, its header in front again."""
     words = m.words

@@ -23,7 +23,7 @@ def _locate(user_key: Any, item_key: Any, num_sets: int) -> Any:
     return which, fingerprint if fingerprint != 0 else np.uint16(1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def contains(m: Memory, user_key: Any, item_key: Any) -> bool:
     """Return whether the pair was taken, as far as the filter remembers."""
     if len(m.seen) == 0:
@@ -35,7 +35,7 @@ def contains(m: Memory, user_key: Any, item_key: Any) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def add(m: Memory, user_key: Any, item_key: Any) -> None:
     """Remember the pair as the newest of its set."""
     if len(m.seen) == 0:
