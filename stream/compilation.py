@@ -7,6 +7,7 @@ every source file that holds kernels.
 
 import hashlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -42,3 +43,16 @@ def choose_kernel_cache() -> None:
                 # It has read its environment already.
                 sys.modules["numba"].config.CACHE_DIR = str(target)
             return
+
+
+def fill_kernel_cache() -> None:
+    """Compile the kernels in a process of its own, unless that was done before.
+
+    Code that numba has just compiled may round a last bit differently than the same code from its cache. So a process
+    that learns takes its kernels from the cache, always: what is resumed tomorrow must not differ from what ran today.
+    """
+    folder = os.environ.get("NUMBA_CACHE_DIR")
+    if folder is None or (Path(folder) / "filled").exists():
+        return
+    subprocess.run([sys.executable, "-c", "from stream.__main__ import compile_kernels; compile_kernels()"], check=True)
+    (Path(folder) / "filled").touch()

@@ -1,3 +1,5 @@
-"""Before any test module can import numba, ``stream`` says where kernels are cached."""
+"""Before any test imports numba, ``stream`` says where kernels are cached; all tests run them from there."""
 
-import stream  # noqa: F401
+from stream.compilation import fill_kernel_cache
+
+fill_kernel_cache()

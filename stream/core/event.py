@@ -93,6 +93,19 @@ class EventBatch(NamedTuple):
         """Number of events in the batch."""
         return len(self.user)
 
+    def frozen(self) -> Self:
+        """Return the same columns, read-only.
+
+        Kernels are compiled for one kind of arrays alone: code compiled twice may round differently, and which of two
+        was used must not depend on how a source made its columns.
+        """
+        if not any(column.flags.writeable for column in self):
+            return self
+        columns: dict[str, Any] = {name: column.view() for name, column in self._asdict().items()}
+        for column in columns.values():
+            column.flags.writeable = False
+        return self._replace(**columns)
+
     def cut(self, begin: int, end: int) -> Self:
         """Return the events ``begin`` to ``end`` as views."""
         return self._replace(**{name: getattr(self, name)[begin:end] for name in _COLUMNS})

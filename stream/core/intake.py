@@ -74,14 +74,14 @@ class Intake:
 
         ``place`` says where a person finds an event, from its partition and number.
         """
-        raw = poll.events
+        raw = poll.events.frozen()
         self._guard_before = self._guard.state()
         far = self._guard.split(raw.timestamp_ms)
         late = np.zeros(raw.num_events, np.bool_)
         late[~far], _ = split_late(raw.timestamp_ms[~far], running_max_ms, self._allowed_lateness_ms)
         rejected = far if self._learn_late else far | late
         kept = np.flatnonzero(~rejected)
-        events = raw.take(kept) if rejected.any() else raw
+        events = raw.take(kept).frozen() if rejected.any() else raw
         rejections = list(poll.rejections)
         for index in np.flatnonzero(rejected).tolist():
             reason = "timestamp far in the future" if far[index] else "late event"

@@ -110,6 +110,7 @@ class Recommender:
         Stops early after the event that admits the ``max_new``-th new entity, or before one whose newcomer finds no
         room in the arena. A full index is no reason to stop: the least frequent of that side go.
         """
+        events = events.frozen()
         columns = (
             *(events.user, events.item, events.timestamp_ms, events.weight),
             *(events.item_start, events.item_length, events.item_data),
