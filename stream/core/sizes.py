@@ -261,7 +261,7 @@ def parse_curve(text: str) -> Curve:
     name, colon, written = text.partition(":")
     family = FAMILIES.get(name)
     if family is None:
-        raise UsageError(f"size curve {text!r}: no such family; write one of {', '.join(FAMILIES)}")
+        raise UsageError(f"policy {text!r}: no such size curve; write one of {', '.join(FAMILIES)}")
     if not colon:
         return Curve(name, family.default_shape)
     low, high = family.shape_range
@@ -271,7 +271,7 @@ def parse_curve(text: str) -> Curve:
         shape = math.nan
     if not low <= shape <= high:
         remedy = f"a number from {low:g} to {high:g} after the colon" if low < high else f"{name!r} alone"
-        raise UsageError(f"size curve {text!r}: {written!r} is no shape of {name}; write {remedy}")
+        raise UsageError(f"policy {text!r}: {written!r} is no shape of {name}; write {remedy}")
     return Curve(name, shape)
 
 
