@@ -121,7 +121,7 @@ def test_the_ends_of_a_shape_make_other_plans(family: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "gaussian", "powerlaw:", "powerlaw:0", "powerlaw:nan", "uniform:2"])
 def test_a_policy_that_does_not_exist_is_a_usage_error_that_names_it(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^size curve .*(write one of|write a number|write 'uniform' alone)") as error:
+    with pytest.raises(UsageError, match=r"^policy .*(write one of|write a number|write 'uniform' alone)") as error:
         open_policy(text, users_share=0.5)
     assert repr(text) in str(error.value)
     assert "\n" not in str(error.value)
