@@ -67,7 +67,7 @@ def test_an_unknown_world_is_named_with_those_there_are(capsys: Told) -> None:
         ("--budget 0", "budget '0' is not a size"),
         ("--budget -1", "budget '-1' is not a size"),
         ("--budget 1000", "budget of 1,000 bytes is too small: give at least --budget"),
-        ("--policy best", "'best': no such family; write one of uniform, frequency, powerlaw"),
+        ("--policy best", "policy 'best': no such size curve; write one of uniform, frequency, powerlaw"),
         ("--policy powerlaw:31", "'31' is no shape of powerlaw; write a number from 0.1 to 30 after the colon"),
         ("--policy powerlaw:", "'' is no shape of powerlaw"),
         ("--policy uniform:2", "'2' is no shape of uniform; write 'uniform' alone"),
