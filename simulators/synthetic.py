@@ -25,7 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulators.names import Names, name_all
-from stream.core.event import ITEM, USER, EventBatch, Poll
+from simulators.rows import as_rows
+from stream.adapters.columns import TextColumns
+from stream.core.event import ITEM, USER, EventBatch, Origin, Poll
 from stream.errors import UsageError
 from stream.ports import Position
 
@@ -275,14 +277,27 @@ class World:
         self._next += end - begin
         return Poll(events.cut(begin, end), [])
 
+    def read_rows(self, max_rows: int) -> TextColumns | None:
+        """Return 1 to ``max_rows`` of the events that :meth:`poll` would give, as text; times are in milliseconds."""
+        end = min(self._next + max_rows, self._limit, self._next - self._next % BLOCK + BLOCK)
+        if self._next >= end:
+            return None
+        events, self._next = np.arange(self._next, end), end
+        block, here = self._block_at(end - 1), events % BLOCK
+        users, items = block.users[_PLACES[here]], block.items[_PLACES[here]]
+        return as_rows(block.truth.users, users, block.truth.items, items, block.timestamp_ms[here], events)
+
     def seek(self, position: Position) -> None:
         """Go on from event number ``position[0]`` (0 where it is not given)."""
         self._next = position.get(0, 0)
         assert self._next >= 0, "event numbers begin at 0"
 
-    def place(self, partition: int, number: int) -> str:  # noqa: ARG002
+    def origin(self, partition: int, number: int) -> Origin:  # noqa: ARG002
         """Return where a person finds an event: its number."""
-        return f"event {number}"
+        return Origin(f"event {number}")
+
+    def lag(self) -> None:
+        """Return None: a world waits for its reader."""
 
     def commit(self, position: Position) -> None:
         """Do nothing: a world keeps no account of who has read it."""

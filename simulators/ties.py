@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stream.core.event import EventBatch, Poll, mix64
+from stream.core.event import EventBatch, Origin, Poll, mix64
 from stream.ports import Position, Source
 
 BLOCK_RECORDS: Final = 1 << 16
@@ -70,9 +70,13 @@ class TieShuffled:
         self._held = None
         self.source.seek({0: self._begin - self._begin % self._block_records})
 
-    def place(self, partition: int, number: int) -> str:
+    def origin(self, partition: int, number: int) -> Origin:
         """Return what the source says."""
-        return self.source.place(partition, number)
+        return self.source.origin(partition, number)
+
+    def lag(self) -> int | None:
+        """Return what the source says."""
+        return self.source.lag()
 
     def commit(self, position: Position) -> None:
         """Tell the source."""
@@ -84,7 +88,7 @@ class TieShuffled:
 
     def _split(self, pending: Poll) -> tuple[Poll, Poll | None]:
         """Return the records up to the last run, and the rest where that run may go on."""
-        events, rejections = pending
+        events, rejections = pending.events, pending.rejections
         if events.num_events == 0:
             return pending, None
         newest = max(int(events.offset[-1]), rejections[-1].offset if rejections else 0)

@@ -54,5 +54,6 @@ def fill_kernel_cache() -> None:
     folder = os.environ.get("NUMBA_CACHE_DIR")
     if folder is None or (Path(folder) / "filled").exists():
         return
-    subprocess.run([sys.executable, "-c", "from stream.__main__ import compile_kernels; compile_kernels()"], check=True)
+    code = "from stream.commands.assembly import compile_kernels; compile_kernels()"
+    subprocess.run([sys.executable, "-c", code], check=True)
     (Path(folder) / "filled").touch()

@@ -1,10 +1,12 @@
 """Settings: frozen, typed, with units; unknown keys are refused by their path."""
 
 import re
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from stream.core.memory import Layout, plan_layout
 from stream.core.model import LOSSES, Hyper
 from stream.core.sizes import MAX_SIZE, SizeBounds
 from stream.core.windows import parse_window
@@ -106,6 +108,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         fields["use_prior"] = int(fields.pop("prior"))
         return Hyper(**{name: fields[name] for name in Hyper._fields})
 
+    def layout(self) -> Layout:
+        """Return how the budget is laid out; raises :class:`BudgetError` where it is too small for anything useful."""
+        memory = self.memory
+        seen_share = memory.seen_share if self.exclude_seen else 0.0
+        return plan_layout(memory.budget_bytes, memory.words_per_entity, memory.max_entities, seen_share)
+
     def user_bounds(self) -> SizeBounds:
         """Return the sizes a user may have."""
         return SizeBounds(self.sizes.user_min, self.sizes.user_max)
@@ -160,7 +168,9 @@ def make_settings(values: dict[str, Any]) -> Settings:
         settings = msgspec.convert(nested, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(_explain(str(error))) from None
-    _check(settings)
+    parse_window(settings.windows.close_after)
+    for mistake in mistakes_in(settings):
+        raise UsageError(f"setting {mistake.text}")
     return settings
 
 
@@ -171,48 +181,91 @@ def _explain(message: str) -> str:
     return f"setting {where.strip('.`')}: {what}; scall replay --help lists the settings"
 
 
-def _check(settings: Settings) -> None:
+class Mistake(NamedTuple):
+    """What is wrong with one setting."""
+
+    path: str
+    """Its dotted name."""
+    text: str
+    """One line that begins with the path and ends with the remedy."""
+    beside: tuple[str, ...] = ()
+    """Other settings that it is wrong beside: where those are wrong themselves, nothing is known of this one."""
+
+
+class Range(NamedTuple):
+    """A number, and the least and the most that it may be."""
+
+    path: str
+    value: float
+    low: float
+    high: float
+    beside: tuple[str, ...] = ()
+    """Other settings that the bounds depend on."""
+
+
+def out_of_range(ranges: Iterable[Range]) -> Iterator[Mistake]:
+    """Yield a mistake for each number that is not within its bounds.
+
+    >>> next(out_of_range([Range("evaluation.sample", 1.5, 0, 1)])).text
+    'evaluation.sample = 1.5 is out of range: give a value from 0 to 1'
+    """
+    for path, value, low, high, beside in ranges:
+        if not low <= value <= high:
+            text = f"{path} = {_written(value)} is out of range: give a value from {low:.15g} to {high:.15g}"
+            yield Mistake(path, text, beside)
+
+
+def _written(value: float) -> str:
+    try:
+        return f"{value:.15g}"
+    except OverflowError:
+        return "a huge number"
+
+
+def mistakes_in(settings: Settings) -> Iterator[Mistake]:
+    """Yield what is wrong with the numbers and choices; what other modules read (window, policy, budget) they judge."""
+    yield from out_of_range(_ranges(settings))
+    if settings.model.loss not in LOSSES:
+        text = f"model.loss = {settings.model.loss!r} is unknown: give one of {', '.join(LOSSES)}"
+        yield Mistake("model.loss", text)
+
+
+def _ranges(settings: Settings) -> list[Range]:
     memory, model, sizes = settings.memory, settings.model, settings.sizes
     windows, evaluation = settings.windows, settings.evaluation
-    parse_window(windows.close_after)
-    ranges: list[tuple[str, float, float, float]] = [
-        ("seed", settings.seed, 0, 2**63 - 1),
-        ("users_share", settings.users_share, 0, 1),
-        ("memory.words_per_entity", memory.words_per_entity, 4, 2 * MAX_SIZE),
-        ("memory.max_entities", 64 if memory.max_entities is None else memory.max_entities, 64, 2**30),
-        ("memory.seen_share", memory.seen_share, 0.001, 0.9),
-        ("model.history", model.history, 0, MAX_HISTORY),
-        ("model.negatives_recent", model.negatives_recent, 0, 10_000),
-        ("model.negatives_uniform", model.negatives_uniform, 0 if model.negatives_recent else 1, 10_000),
-        ("model.negatives_own", model.negatives_own, 0, MAX_HISTORY),
-        *((f"model.{name}", getattr(model, name), 0, 10) for name in _of_model("rate_")),
-        *((f"model.{name}", getattr(model, name), 1, 10**9) for name in _of_model("half_life_")),
-        ("model.initial_scale", model.initial_scale, 0, 10),
-        ("model.initial_context", model.initial_context, 0, 10),
-        ("sizes.user_max", sizes.user_max, 0, MAX_SIZE),
-        ("sizes.user_min", sizes.user_min, 0, sizes.user_max),
-        ("sizes.item_max", sizes.item_max, 0, MAX_SIZE),
-        ("sizes.item_min", sizes.item_min, 0, sizes.item_max),
-        ("sizes.resize_every_events", sizes.resize_every_events, 1, 2**62),
-        ("windows.allowed_lateness_s", windows.allowed_lateness_s, 0, 10**10),
-        ("windows.max_future_jump_s", windows.max_future_jump_s, 0, 10**12),
-        ("evaluation.sample", evaluation.sample, 0, 1),
-        ("evaluation.top_k", evaluation.top_k, 1, 10_000),
+    fewest_uniform = 0 if model.negatives_recent else 1
+    return [
+        Range("seed", settings.seed, 0, 2**63 - 1),
+        Range("users_share", settings.users_share, 0, 1),
+        Range("memory.words_per_entity", memory.words_per_entity, 4, 2 * MAX_SIZE),
+        Range("memory.max_entities", 64 if memory.max_entities is None else memory.max_entities, 64, 2**30),
+        Range("memory.seen_share", memory.seen_share, 0.001, 0.9),
+        Range("model.history", model.history, 0, MAX_HISTORY),
+        Range("model.negatives_recent", model.negatives_recent, 0, 10_000),
+        Range("model.negatives_uniform", model.negatives_uniform, fewest_uniform, 10_000, ("model.negatives_recent",)),
+        Range("model.negatives_own", model.negatives_own, 0, MAX_HISTORY),
+        *(Range(f"model.{name}", getattr(model, name), 0, 10) for name in _of_model("rate_")),
+        *(Range(f"model.{name}", getattr(model, name), 1, 10**9) for name in _of_model("half_life_")),
+        Range("model.initial_scale", model.initial_scale, 0, 10),
+        Range("model.initial_context", model.initial_context, 0, 10),
+        Range("sizes.user_max", sizes.user_max, 0, MAX_SIZE),
+        Range("sizes.user_min", sizes.user_min, 0, sizes.user_max, ("sizes.user_max",)),
+        Range("sizes.item_max", sizes.item_max, 0, MAX_SIZE),
+        Range("sizes.item_min", sizes.item_min, 0, sizes.item_max, ("sizes.item_max",)),
+        Range("sizes.resize_every_events", sizes.resize_every_events, 1, 2**62),
+        Range("windows.allowed_lateness_s", windows.allowed_lateness_s, 0, 10**10),
+        Range("windows.max_future_jump_s", windows.max_future_jump_s, 0, 10**12),
+        Range("evaluation.sample", evaluation.sample, 0, 1),
+        Range("evaluation.top_k", evaluation.top_k, 1, 10_000),
     ]
-    for name, value, low, high in ranges:
-        if not low <= value <= high:
-            given = f"setting {name} = {value:.15g}"
-            raise UsageError(f"{given} is out of range: give a value from {low:.15g} to {high:.15g}")
-    if model.loss not in LOSSES:
-        raise UsageError(f"setting model.loss = {model.loss!r} is unknown: give one of {', '.join(LOSSES)}")
 
 
 def _of_model(prefix: str) -> list[str]:
     return [name for name in Model.__struct_fields__ if name.startswith(prefix)]
 
 
-def parse_bytes(text: str) -> int:
-    """Return a size in bytes.
+def parse_bytes(text: str, name: str = "budget") -> int:
+    """Return a size in bytes; ``name`` is the option or setting it was given for.
 
     Raises:
         BudgetError: the text is no size.
@@ -223,12 +276,12 @@ def parse_bytes(text: str) -> int:
     """
     number = _split_unit(text, _BYTE_UNITS)
     if number is None or not 1 <= number < 2**50:
-        raise BudgetError(f"budget {text!r} is not a size: write bytes as a number with KiB, MiB or GiB, such as 8MiB")
+        raise BudgetError(f"{name} {text!r} is not a size: write bytes as a number with KiB, MiB or GiB, such as 8MiB")
     return int(number)
 
 
 def parse_seconds(name: str, text: str) -> float:
-    """Return a duration in seconds; ``name`` is the option it was given for.
+    """Return a duration in seconds; ``name`` is the option or setting it was given for.
 
     >>> parse_seconds("--lateness", "1.5h")
     5400.0

@@ -4,17 +4,18 @@ poll -> sort -> test -> learn -> window closes -> observe -> policy -> resize ->
 """
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
 
-from stream.core.arena import live_words
-from stream.core.event import ITEM, USER
-from stream.core.intake import Batch
-from stream.core.stats import Report, WindowReport
+from stream.core.event import Poll
+from stream.core.intake import Batch, drop_known
+from stream.core.reporting import report_run, report_window
+from stream.core.stats import LedgerLine, Progress, Report, WindowReport
 from stream.core.trainer import Trainer
-from stream.errors import CheckpointError
+from stream.errors import CheckpointError, StorageError
 from stream.ports import (
     Checkpoint,
     CheckpointStore,
@@ -38,46 +39,94 @@ class Ports(NamedTuple):
     host: Host
 
 
+class Pace(NamedTuple):
+    """How a run that has no end keeps itself safe and small."""
+
+    checkpoint_every_s: float | None = None
+    """Besides at the end of each window; None: only then."""
+    survives_disk_errors: bool = False
+    """Go on where a checkpoint cannot be written, and try again at the next."""
+    max_windows: int | None = None
+    """How many windows a report holds, the newest; None: all."""
+
+
+class _Saving(NamedTuple):
+    """A checkpoint under way."""
+
+    future: "Future[int]"
+    position: Position
+    window: int | None
+    """Index of the window whose end it is."""
+
+
 class Pipeline:
     """Runs a trainer over a source until the stream ends or someone asks it to stop.
 
     ``settings`` is JSON-able and describes what the model depends on: a checkpoint made under other settings is
-    refused. ``versions`` goes into the report.
+    refused. ``versions`` goes into the report. Call :meth:`resume` or :meth:`start_afresh` first.
     """
 
-    def __init__(self, ports: Ports, trainer: Trainer, settings: dict[str, Any], versions: dict[str, str]) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        trainer: Trainer,
+        settings: dict[str, Any],
+        versions: dict[str, str],
+        pace: Pace = Pace(),  # noqa: B008 - it is immutable
+    ) -> None:
         self._ports = ports
         self._trainer = trainer
         self._settings = settings
         self._versions = versions
+        self._pace = pace
         self._position: Position = {}
+        self._batch: Batch | None = None
+        self._dead: dict[tuple[int, int], str] = {}
         self._windows: list[WindowReport] = []
+        self._saving: _Saving | None = None
         self._resumed = False
-        self._started_s = ports.host.elapsed_s()
+        self._started_s = self._saved_s = ports.host.elapsed_s()
         self._wall_before_s = 0.0
 
     def run(self) -> Report:
         """Go on from where the stream stands; return the report of the whole run."""
-        source, trainer = self._ports.source, self._trainer
+        trainer, host = self._trainer, self._ports.host
         trainer.check_ledger()
-        finished, batch = False, None
-        while not finished and not self._ports.host.stop_requested():
+        finished = False
+        while not finished and not host.stop_requested():
             with self._timed("read"):
-                poll = source.poll()
+                poll = self._ports.source.poll()
             if poll is not None:
-                batch = trainer.sort(poll, source.place)
-                self._process(batch)
+                self._take(poll)
             else:
                 finished = True
                 if trainer.account.window_counts().events:
-                    self._close_window("end of stream", None)
+                    self._close_window("end of stream")
         if not finished:
             # Not a window's end: on resuming, the window goes on as if nothing had happened.
-            self._save(batch)
-            self._windows.append(self._window_report("interrupted"))
+            self._save()
+            self._append_window("interrupted")
+        self._acknowledge(wait=True)
         report = self._report(finished)
         self._ports.reporter.finish(report)
         return report
+
+    def _take(self, poll: Poll) -> None:
+        """Process a poll, and save where time or the source asks for it."""
+        poll, num_known = drop_known(poll, self._position)
+        self._trainer.account.count("duplicates", num_known)
+        if poll.events.num_events or poll.rejections or poll.gaps:
+            self._batch = self._trainer.sort(poll, self._ports.source.origin, self._dead)
+            self._process(self._batch)
+        else:
+            self._show_progress()
+        if poll.is_to_be_saved:
+            self._save()
+            self._acknowledge(wait=True)
+        elif self._is_save_due():
+            self._save()
+        else:
+            self._acknowledge(wait=False)
 
     def _process(self, batch: Batch) -> None:
         """Learn a batch, closing windows on the way, up to its end or to where someone asks to stop."""
@@ -90,7 +139,7 @@ class Pipeline:
                 # By time the next event closes a window, else the last one does: where a poll ends is all one.
                 by_next = clock.rule.kind == "time"
                 self._settle(batch, batch.position_before(at) if by_next else batch.position_after(at))
-                self._close_window(clock.rule.kind, batch)
+                self._close_window(clock.rule.kind)
             elif at == batch.events.num_events or self._ports.host.stop_requested():
                 self._settle(batch, batch.position_before(at))
                 return
@@ -117,54 +166,98 @@ class Pipeline:
         trainer.note_learnt(batch, begin, at)
         return at
 
-    def _close_window(self, reason: str, batch: Batch | None) -> None:
+    def _close_window(self, reason: str) -> None:
         """Observe, decide, resize, checkpoint, commit, report: always in this order."""
         trainer, ports = self._trainer, self._ports
         decision = ports.policy.decide(trainer.observe())
         with self._timed("resize"):
             trainer.resize(decision)
         trainer.check_ledger()
-        self._windows.append(self._window_report(reason))
+        self._append_window(reason)
         trainer.open_window()
-        num_bytes = self._save(batch)
-        self._windows[-1] = msgspec.structs.replace(
-            self._windows[-1],
-            checkpoint_bytes=num_bytes,
-            checkpoint_seconds=trainer.account.window_seconds("checkpoint"),
-        )
-        ports.source.commit(self._position)
+        self._save(window=self._windows[-1].index)
+        spent_s = trainer.account.window_seconds("checkpoint")
+        self._windows[-1] = msgspec.structs.replace(self._windows[-1], checkpoint_seconds=spent_s)
         ports.reporter.window(self._windows[-1])
 
     def _settle(self, batch: Batch, position: Position) -> None:
         """Move on to a position within a batch, and give up the dead letters before it."""
+        account = self._trainer.account
         before, self._position = self._position, self._position | position
-        due = [
-            rejection
-            for rejection in batch.rejections
-            if before.get(rejection.partition, 0) <= rejection.offset < self._position.get(rejection.partition, 0)
-        ]
+
+        def is_passed(partition: int, offset: int) -> bool:
+            return before.get(partition, 0) <= offset < self._position.get(partition, 0)
+
+        due = [rejection for rejection in batch.rejections if is_passed(rejection.partition, rejection.offset)]
         for rejection in due:
-            self._trainer.account.reject(rejection)
-            self._trainer.account.count("late", int(rejection.reason == "late event"))
-        if due:
-            self._ports.dead_letters.write(due)
+            account.reject(rejection)
+            account.count("late", int(rejection.reason == "late event"))
+        for gap in batch.gaps:
+            account.count("lost", (gap.end - gap.begin) * is_passed(gap.partition, gap.begin))
+        # What a life before this one has written stands there already.
+        fresh = [
+            rejection for rejection in due if self._dead.pop((rejection.partition, rejection.offset), None) is None
+        ]
+        if fresh:
+            self._ports.dead_letters.write(fresh)
         self._show_progress()
 
-    def _save(self, batch: Batch | None) -> int:
-        """Save everything of this instant; return the bytes written."""
+    def _is_save_due(self) -> bool:
+        every_s, since_s = self._pace.checkpoint_every_s, self._ports.host.elapsed_s() - self._saved_s
+        return every_s is not None and not 0 <= since_s < every_s
+
+    def _save(self, window: int | None = None) -> None:
+        """Save everything of this instant; ``window`` is the index of a window that ends here."""
         with self._timed("checkpoint"):
-            mark = self._ports.dead_letters.mark()
-            arrays, trainer_state = self._trainer.state(batch, self._position)
-            meta = {
-                "settings": self._settings,
-                "position": {str(partition): offset for partition, offset in self._position.items()},
-                "dead_letters": mark,
-                "trainer": trainer_state,
-                "policy": self._ports.policy.state(),
-                "windows": [msgspec.to_builtins(window) for window in self._windows],
-                "wall_seconds": self._wall_seconds(),
-            }
-            return self._ports.checkpoints.save(Checkpoint(arrays, meta))
+            self._acknowledge(wait=True)
+            self._saved_s = self._ports.host.elapsed_s()
+            try:
+                mark = self._ports.dead_letters.mark()
+                future = self._ports.checkpoints.save(self._checkpoint(mark))
+            except StorageError as error:
+                self._survive(error)
+                return
+        self._saving = _Saving(future, self._position, window)
+        self._acknowledge(wait=False)
+
+    def _checkpoint(self, mark: Position) -> Checkpoint:
+        arrays, trainer_state = self._trainer.state(self._batch, self._position)
+        meta = {
+            "settings": self._settings,
+            "position": _to_json(self._position),
+            "dead_letters": _to_json(mark),
+            "trainer": trainer_state,
+            "policy": self._ports.policy.state(),
+            "windows": [msgspec.to_builtins(window) for window in self._windows],
+            "wall_seconds": self._wall_seconds(),
+        }
+        return Checkpoint(arrays, meta)
+
+    def _acknowledge(self, *, wait: bool) -> None:
+        """Once the checkpoint under way is safe, tell the source; only then."""
+        saving = self._saving
+        if saving is None or not (wait or saving.future.done()):
+            return
+        self._saving = None
+        try:
+            num_bytes = saving.future.result()
+        except StorageError as error:
+            self._survive(error)
+            return
+        self._ports.source.commit(saving.position)
+        if self._windows and self._windows[-1].index == saving.window:
+            self._windows[-1] = msgspec.structs.replace(self._windows[-1], checkpoint_bytes=num_bytes)
+
+    def _survive(self, error: StorageError) -> None:
+        if not self._pace.survives_disk_errors:
+            raise error
+        self._trainer.account.count("failed_checkpoints", 1)
+        self._ports.reporter.warn(f"no checkpoint was made, learning goes on: {error}")
+
+    def start_afresh(self) -> None:
+        """Begin a model: no checkpoint of another one stays behind to be resumed."""
+        self._ports.checkpoints.clear()
+        self._dead = self._ports.dead_letters.rewind({})
 
     def resume(self) -> bool:
         """Take over the newest checkpoint, if there is one: model, position, windows, dead letters, policy.
@@ -179,14 +272,14 @@ class Pipeline:
         meta = checkpoint.meta
         _require_same(self._settings, meta["settings"])
         self._trainer.restore(dict(checkpoint.arrays), meta["trainer"])
-        self._position = {int(partition): offset for partition, offset in meta["position"].items()}
+        self._position = _from_json(meta["position"])
         self._windows = msgspec.convert(meta["windows"], list[WindowReport])
         if self._windows and not self._windows[-1].checkpoint_bytes:
             # A checkpoint cannot hold its own size.
             self._windows[-1] = msgspec.structs.replace(self._windows[-1], checkpoint_bytes=checkpoint.num_bytes)
         self._wall_before_s = meta["wall_seconds"]
         self._ports.policy.restore(meta["policy"])
-        self._ports.dead_letters.rewind(meta["dead_letters"])
+        self._dead = self._ports.dead_letters.rewind(_from_json(meta["dead_letters"]))
         self._ports.source.seek(self._position)
         self._resumed = True
         return True
@@ -203,75 +296,25 @@ class Pipeline:
 
     def _show_progress(self) -> None:
         trainer = self._trainer
-        counts = trainer.account.counts()
-        self._ports.reporter.progress(
-            counts.events, counts.learnt, trainer.evaluation.hit_rate(), trainer.ledger().total_bytes
-        )
+        hit_rate, ledger_bytes = trainer.evaluation.hit_rate(), trainer.ledger().total_bytes
+        lag = self._ports.source.lag()
+        self._ports.reporter.progress(Progress(trainer.account.counts(), hit_rate, ledger_bytes, lag))
 
-    def _window_report(self, reason: str) -> WindowReport:
-        trainer = self._trainer
-        recommender, account, ledger = trainer.recommender, trainer.account, trainer.ledger()
-        trainer.take_stock()
-        quality = trainer.evaluation.window()
-        first_event_ms, last_event_ms = trainer.event_span_ms()
-        counts, train_seconds = account.window_counts(), account.window_seconds("train")
-        return WindowReport(
-            index=trainer.clock.index,
-            reason=reason,
-            first_event_ms=first_event_ms,
-            last_event_ms=last_event_ms,
-            counts=counts,
-            num_users=recommender.num_users,
-            num_items=recommender.num_items,
-            quality=quality.pop("all"),
-            quality_by_gap=quality,
-            top_k=trainer.evaluation.top_k,
-            budget_bytes=ledger.budget_bytes,
-            ledger_bytes=ledger.total_bytes,
-            peak_bytes=trainer.peak_bytes,
-            arena_words=len(recommender.memory.words),
-            arena_used_words=live_words(recommender.memory),
-            peak_rss_bytes=self._ports.host.peak_rss_bytes(),
-            user_sizes=trainer.sizes(USER),
-            item_sizes=trainer.sizes(ITEM),
-            decision=_describe(trainer),
-            resizes=account.window_count("resizes"),
-            train_seconds=train_seconds,
-            eval_seconds=account.window_seconds("eval"),
-            resize_seconds=account.window_seconds("resize"),
-            checkpoint_seconds=0.0,
-            checkpoint_bytes=0,
-            events_per_second=counts.learnt / train_seconds if train_seconds > 0 else None,
-        )
+    def _append_window(self, reason: str) -> None:
+        self._windows.append(report_window(self._trainer, reason, self._ports.host.peak_rss_bytes()))
+        if self._pace.max_windows is not None:
+            del self._windows[: -self._pace.max_windows]
 
     def _report(self, finished: bool) -> Report:
-        trainer, ports = self._trainer, self._ports
-        account, ledger = trainer.account, trainer.ledger()
-        trainer.take_stock()
-        quality = trainer.evaluation.total()
-        counts, train_seconds = account.counts(), account.seconds("train")
-        return Report(
+        ports = self._ports
+        return report_run(
+            self._trainer,
             data=ports.source.name,
             policy=ports.policy.name,
-            seed=self._settings["seed"],
-            counts=counts,
-            dead_letter_reasons=dict(account.reasons),
-            num_users=trainer.recommender.num_users,
-            num_items=trainer.recommender.num_items,
-            quality=quality.pop("all"),
-            quality_by_gap=quality,
-            top_k=trainer.evaluation.top_k,
-            budget_bytes=ledger.budget_bytes,
-            peak_bytes=trainer.peak_bytes,
-            ledger=ledger.lines(),
-            fixed=trainer.fixed_costs(),
+            fixed=self._staging(),
             peak_rss_bytes=ports.host.peak_rss_bytes(),
-            train_seconds=train_seconds,
-            eval_seconds=account.seconds("eval"),
-            resize_seconds=account.seconds("resize"),
-            checkpoint_seconds=account.seconds("checkpoint"),
             wall_seconds=self._wall_seconds(),
-            events_per_second=counts.learnt / train_seconds if train_seconds > 0 else None,
+            seed=self._settings["seed"],
             finished=finished,
             resumed=self._resumed,
             settings=self._settings,
@@ -279,10 +322,17 @@ class Pipeline:
             windows=self._windows,
         )
 
+    def _staging(self) -> list[LedgerLine]:
+        num_bytes = self._ports.checkpoints.staging_bytes
+        return [LedgerLine("copy of the model for the checkpoint being written", num_bytes)] if num_bytes else []
 
-def _describe(trainer: Trainer) -> dict[str, Any]:
-    share, users, items = trainer.decision
-    return {"users_share": share, "users": users._asdict(), "items": items._asdict()}
+
+def _to_json(position: Position) -> dict[str, int]:
+    return {str(partition): offset for partition, offset in position.items()}
+
+
+def _from_json(position: dict[str, int]) -> Position:
+    return {int(partition): offset for partition, offset in position.items()}
 
 
 def _require_same(now: dict[str, Any], then: dict[str, Any]) -> None:

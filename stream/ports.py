@@ -1,17 +1,18 @@
 """The seams to the outside: one Protocol per outside thing, so that a test double is a few lines."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.core.event import Poll, Rejection
+from stream.core.event import Origin, Poll, Rejection
 from stream.core.sizes import SizeDecision
-from stream.core.stats import Report, WindowReport
+from stream.core.stats import Progress, Report, WindowReport
 
 Position = dict[int, int]
-"""Partition -> offset of the next record to read."""
+"""Partition -> offset of the next record to read, or to write."""
 
 
 class Source(Protocol):
@@ -28,14 +29,18 @@ class Source(Protocol):
     def poll(self) -> Poll | None:
         """Return the next events and rejections, or None at the end of the stream.
 
-        Offsets increase within a partition; what comes from one poll was not given before.
+        A live stream has no end: where nothing comes for a moment, it gives a poll without anything in it. Offsets
+        increase within a partition.
         """
 
     def seek(self, position: Position) -> None:
         """Go on from ``position``: the next poll gives the records from there, bit for bit as the first time."""
 
-    def place(self, partition: int, number: int) -> str:
-        """Return where a person finds the event with this ``number`` in its batch: ``"line 17"``."""
+    def origin(self, partition: int, number: int) -> Origin:
+        """Return where the event with this :attr:`~stream.core.event.EventBatch.number`, of the last poll, is from."""
+
+    def lag(self) -> int | None:
+        """Return how many records are known to wait, as last heard; None where none ever waits."""
 
     def commit(self, position: Position) -> None:
         """Tell the outside how far a durable checkpoint has come. Nothing here ever relies on it."""
@@ -50,11 +55,14 @@ class DeadLetters(Protocol):
     def write(self, rejections: Sequence[Rejection]) -> None:
         """Append the rejections, in their order."""
 
-    def mark(self) -> int:
+    def mark(self) -> Position:
         """Make all that was written durable and return a mark of this instant."""
 
-    def rewind(self, mark: int) -> None:
-        """Forget what was written after ``mark``: it will be written again."""
+    def rewind(self, mark: Position) -> dict[tuple[int, int], str]:
+        """Forget what was written after ``mark``, for it will be written again; an empty mark is the beginning.
+
+        Return what cannot be forgotten, (partition, offset) -> reason: these are dead letters for good.
+        """
 
 
 class Checkpoint(NamedTuple):
@@ -69,8 +77,19 @@ class Checkpoint(NamedTuple):
 class CheckpointStore(Protocol):
     """Keeps the newest good checkpoint."""
 
-    def save(self, checkpoint: Checkpoint) -> int:
-        """Write aside, fsync, rename; return the number of bytes written. The previous one stays good till then."""
+    @property
+    def staging_bytes(self) -> int:
+        """Memory that it keeps for itself, for as long as it lives."""
+
+    def save(self, checkpoint: Checkpoint) -> "Future[int]":
+        """Write aside, fsync, rename; the result is the number of bytes written, or a :class:`StorageError`.
+
+        The previous checkpoint stays good till then. The arrays may change as soon as this returns, while the future
+        may be done later; nothing else may be saved before it is.
+        """
+
+    def clear(self) -> None:
+        """Forget every checkpoint."""
 
     def load(self) -> Checkpoint | None:
         """Return the newest good checkpoint, None where there is none; refuse a torn or foreign one by name."""
@@ -109,8 +128,11 @@ class SizePolicy(Protocol):
 class Reporter(Protocol):
     """Watches the loop; never changes it."""
 
-    def progress(self, num_records: int, learnt: int, hit_rate: float | None, ledger_bytes: int) -> None:
-        """Note that ``num_records`` have been read so far (called often)."""
+    def progress(self, progress: Progress) -> None:
+        """Note how far the run is (called often)."""
+
+    def warn(self, text: str) -> None:
+        """Note something that a person should know, in one line; the run goes on."""
 
     def window(self, report: WindowReport) -> None:
         """Note a closed window."""

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from itertools import pairwise
 from pathlib import Path
@@ -14,14 +15,15 @@ import numpy as np
 from agents.baselines import open_policy
 from simulators.faults import Crash, Steps, StillHost, watched
 from simulators.ties import TieShuffled
-from stream.__main__ import build_trainer
 from stream.adapters.checkpoint import CheckpointFolder, Disk
+from stream.adapters.checkpoint_writer import CheckpointWriter
 from stream.adapters.dead_letters import DeadLetterFile
 from stream.adapters.files import FileSource
 from stream.adapters.report import report_fields
+from stream.commands.assembly import build_trainer
 from stream.config import make_settings
-from stream.core.event import ITEM, USER, EventBatch, Poll, Rejection, hash_id
-from stream.core.stats import Report, WindowReport
+from stream.core.event import ITEM, USER, EventBatch, Origin, Poll, Rejection, hash_id
+from stream.core.stats import Progress, Report, WindowReport
 from stream.pipeline import Pipeline, Ports
 from stream.ports import Checkpoint, Position, Reporter, Source
 
@@ -91,13 +93,15 @@ class Listed:
         self._next = end
         bad = [i for i in range(begin, end) if self._records[i] is None]
         good = [(i, *record) for i in range(begin, end) if (record := self._records[i])]
-        return Poll(_events(good), [Rejection(0, i, self.place(0, i), "unreadable", "") for i in bad])
+        return Poll(_events(good), [Rejection(0, i, self.origin(0, i), "unreadable", "") for i in bad])
 
     def seek(self, position: Position) -> None:
         self._next = position.get(0, 0)
 
-    def place(self, partition: int, number: int) -> str:  # noqa: ARG002
-        return f"record {number}"
+    def origin(self, partition: int, number: int) -> Origin:  # noqa: ARG002
+        return Origin(f"record {number}")
+
+    def lag(self) -> None: ...
 
     def commit(self, position: Position) -> None: ...
     def close(self) -> None: ...
@@ -124,7 +128,8 @@ def _events(rows: list[tuple[int, str, str, int]]) -> EventBatch:
 class Silence:
     """A reporter that shows nothing."""
 
-    def progress(self, num_records: int, learnt: int, hit_rate: float | None, ledger_bytes: int) -> None: ...
+    def progress(self, progress: Progress) -> None: ...
+    def warn(self, text: str) -> None: ...
     def window(self, report: WindowReport) -> None: ...
     def finish(self, report: Report) -> None: ...
 
@@ -143,13 +148,14 @@ class ForgetfulFile(DeadLetterFile):
         super().__init__(path)
         self.durable = path.stat().st_size
 
-    def mark(self) -> int:
-        self.durable = super().mark()
-        return self.durable
+    def mark(self) -> Position:
+        mark = super().mark()
+        self.durable = mark[0]
+        return mark
 
-    def rewind(self, mark: int) -> None:
-        super().rewind(mark)
-        self.durable = min(self.durable, mark)
+    def rewind(self, mark: Position) -> dict[tuple[int, int], str]:
+        self.durable = min(self.durable, mark.get(0, 0))
+        return super().rewind(mark)
 
     def lose(self) -> None:
         self.close()
@@ -162,20 +168,26 @@ class Letters(list[Rejection]):
     def write(self, rejections: Sequence[Rejection]) -> None:
         self.extend(rejections)
 
-    def mark(self) -> int:
-        return len(self)
+    def mark(self) -> Position:
+        return {0: len(self)}
 
-    def rewind(self, mark: int) -> None:
-        del self[mark:]
+    def rewind(self, mark: Position) -> dict[tuple[int, int], str]:
+        del self[mark.get(0, 0) :]
+        return {}
 
 
 class NoStore:
     """A checkpoint store for runs that are never resumed."""
 
-    def save(self, checkpoint: Checkpoint) -> int:
-        return len(checkpoint.arrays)
+    staging_bytes = 0
+
+    def save(self, checkpoint: Checkpoint) -> "Future[int]":
+        done: Future[int] = Future()
+        done.set_result(len(checkpoint.arrays))
+        return done
 
     def load(self) -> None: ...
+    def clear(self) -> None: ...
 
 
 class Case(NamedTuple):
@@ -209,17 +221,16 @@ def replay(
                 CheckpointFolder(folder / "checkpoints", filesystem=watched(HastyDisk(), steps, *DISK_STEPS))
             )
             ports = Ports(
-                watched(source, steps, "poll", "seek", "place", "commit"),
+                watched(source, steps, "poll", "seek", "origin", "commit"),
                 watched(letters, steps, "write", "mark", "rewind"),
-                checkpoints,
+                CheckpointWriter(checkpoints, background=False),
                 watched(open_policy(settings.policy, settings.users_share), steps, "decide", "state", "restore"),
                 watched(Silence() if reporter is None else reporter, steps, "window", "finish"),
                 StillHost() if host is None else host,
             )
             pipeline = Pipeline(ports, build_trainer(settings), msgspec.to_builtins(settings), {})
             if not (resume and pipeline.resume()):
-                checkpoints.clear()
-                ports.dead_letters.rewind(0)
+                pipeline.start_afresh()
             return pipeline.run()
         except Crash:
             letters.lose()

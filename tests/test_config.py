@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.config import PLAIN, Settings, make_settings, parse_bytes, parse_seconds
+from stream.config import (
+    PLAIN,
+    Evaluation,
+    Model,
+    Settings,
+    Sizes,
+    make_settings,
+    mistakes_in,
+    parse_bytes,
+    parse_seconds,
+)
+from stream.core.memory import plan_layout
 from stream.core.model import BPR, LOGISTIC, SOFTMAX, Hyper
 from stream.core.sizes import SizeBounds
 from stream.errors import BudgetError, ScallError, UsageError
@@ -138,6 +149,24 @@ def test_at_least_one_way_leads_to_negatives() -> None:
     assert line == "setting model.negatives_uniform = 0 is out of range: give a value from 1 to 10000"
 
 
+def test_a_number_too_large_to_be_written_is_refused_too() -> None:
+    assert refusal({"seed": 10**400}).startswith("setting seed = a huge number is out of range")
+
+
+def test_every_mistake_is_found_at_once_and_the_first_is_told() -> None:
+    made = Settings(seed=-1, evaluation=Evaluation(sample=2), model=Model(loss="hinge", history=65))
+    mistakes = list(mistakes_in(made))
+    assert [mistake.path for mistake in mistakes] == ["seed", "model.history", "evaluation.sample", "model.loss"]
+    assert refusal(values_of(made)) == f"setting {mistakes[0].text}"
+
+
+def test_a_mistake_names_the_settings_that_its_bounds_depend_on() -> None:
+    both_smallest = Settings(sizes=Sizes(user_min=9, user_max=8, item_min=9, item_max=8))
+    assert [mistake.beside for mistake in mistakes_in(both_smallest)] == [("sizes.user_max",), ("sizes.item_max",)]
+    no_negatives = Settings(model=Model(negatives_recent=0, negatives_uniform=0))
+    assert [mistake.beside for mistake in mistakes_in(no_negatives)] == [("model.negatives_recent",)]
+
+
 def test_a_loss_or_a_window_that_does_not_exist_is_refused_with_those_that_do() -> None:
     line = refusal({"model.loss": "hinge"})
     assert line == "setting model.loss = 'hinge' is unknown: give one of softmax, logistic, bpr"
@@ -215,6 +244,14 @@ def test_the_learner_gets_the_settings_of_the_model() -> None:
     assert hyper.negatives_recent == Settings().model.negatives_recent
 
 
+def test_the_filter_of_pairs_has_room_only_where_what_was_taken_is_hidden() -> None:
+    budget_bytes = Settings().memory.budget_bytes
+    assert Settings().layout() == plan_layout(budget_bytes, 12)
+    assert Settings(exclude_seen=True).layout() == plan_layout(budget_bytes, 12, seen_share=0.125)
+    with pytest.raises(BudgetError, match="too small"):
+        make_settings({"memory.budget_bytes": 1000}).layout()
+
+
 @pytest.mark.parametrize("values", [{}, PLAIN, {f"model.half_life_{of}": 7 for of in ("slow", "mid", "fast")}])
 def test_kernels_get_the_same_types_whatever_is_set(values: dict[str, Any]) -> None:
     # Another type would be another compilation, of half a minute.
@@ -264,6 +301,11 @@ def test_any_text_is_an_amount_or_refused_in_one_line(text: str) -> None:
 def test_what_is_no_size_is_a_budget_error_with_an_example(text: str) -> None:
     with pytest.raises(BudgetError, match=r"^budget '.*' is not a size: .*KiB, MiB or GiB, such as 8MiB$"):
         parse_bytes(text)
+
+
+def test_what_is_no_size_names_the_setting_it_was_given_for() -> None:
+    with pytest.raises(BudgetError, match=r"^kafka.max_record_bytes 'big' is not a size"):
+        parse_bytes("big", "kafka.max_record_bytes")
 
 
 def test_a_budget_ends_below_a_pebibyte() -> None:

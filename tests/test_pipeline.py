@@ -13,7 +13,7 @@ from simulators.faults import Steps
 from stream.config import PLAIN
 from stream.core.model import LOSSES
 from stream.core.sizes import FAMILIES
-from stream.core.stats import Counts, Report, WindowReport
+from stream.core.stats import Counts, Progress, Report, WindowReport
 from stream.core.windows import WindowRule, parse_window
 from tests.doubles import (
     TIGHT,
@@ -173,7 +173,7 @@ def test_an_empty_stream_has_no_window() -> None:
 def test_a_window_closes_in_the_order_that_makes_a_checkpoint_one_instant(case: Case, tmp_path: Path) -> None:
     steps = Steps()
     replay(case, tmp_path, steps=steps)
-    told = [name for name, _ in groupby(steps.taken) if name not in ("poll", "place", "write")]
+    told = [name for name, _ in groupby(steps.taken) if name not in ("poll", "origin", "lag", "write")]
     window = ["decide", "mark", "state", "create", "flush", "fsync", "rename", "fsync_folder", "commit", "window"]
     assert told[-len(window) - 2 :] == [*window[:8], "remove", *window[8:], "finish"]
 
@@ -229,7 +229,7 @@ def test_every_record_is_learnt_or_a_dead_letter(case: Case) -> None:
 def test_an_event_within_the_allowed_lateness_is_learnt() -> None:
     records = at_seconds(1000, 941, 940, 939)
     _, letters = replay_in_memory(listed(records).under(windows__allowed_lateness_s=60))
-    assert [(letter.place, letter.reason) for letter in letters] == [("record 3", "late event")]
+    assert [(letter.origin.place, letter.reason) for letter in letters] == [("record 3", "late event")]
 
 
 def test_a_late_event_does_not_turn_the_clock_back() -> None:
@@ -342,8 +342,8 @@ class Watcher(Silence):
         self.windows: list[WindowReport] = []
         self.reports: list[Report] = []
 
-    def progress(self, num_records: int, learnt: int, hit_rate: float | None, ledger_bytes: int) -> None:  # noqa: ARG002
-        self.told.append(num_records)
+    def progress(self, progress: Progress) -> None:
+        self.told.append(progress.counts.events)
 
     def window(self, report: WindowReport) -> None:
         self.windows.append(report)

@@ -122,7 +122,7 @@ def test_the_cases_have_every_kind_of_trouble(wholes: Wholes, tmp_path: Path) ->
     assert wholes[CURVED].report.counts.late > 0
     assert wholes[CURVED].report.dead_letter_reasons.keys() == reasons - {"late event"}
     taken = set(wholes[EVENTS].steps)
-    assert taken >= {"poll", "place", "commit", "mark", "decide", "window", "finish", "rename", "fsync", "remove"}
+    assert taken >= {"poll", "origin", "commit", "mark", "decide", "window", "finish", "rename", "fsync", "remove"}
 
 
 def test_a_run_killed_at_any_step_ends_the_same(wholes: Wholes, folders: Iterator[Path]) -> None:

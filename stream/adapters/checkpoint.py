@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from stream.adapters.checkpoint_file import (
 from stream.errors import CheckpointError, StorageError
 from stream.ports import Checkpoint
 
-__all__ = ["DISK", "CheckpointFolder", "Disk", "FileSystem", "Header", "read_header"]
+__all__ = ["DISK", "CheckpointFolder", "Disk", "FileSystem", "FolderInUseError", "Header", "newest_file", "read_header"]
 
 _FILE_NAME: Final = re.compile(r"checkpoint-([0-9]{9,})\.scall")
 
@@ -87,6 +88,10 @@ class Disk:
 DISK: Final = Disk()
 
 
+class FolderInUseError(CheckpointError):
+    """Another process has the folder."""
+
+
 class CheckpointFolder:
     """Keeps the newest ``keep`` checkpoints in a folder of its own; a :class:`stream.ports.CheckpointStore`.
 
@@ -94,7 +99,7 @@ class CheckpointFolder:
     and locked (``flock`` on the file ``lock`` in it) until :meth:`close`, so that two processes never write
     to it at once. Use it in a ``with`` statement.
 
-    Raises :class:`CheckpointError` if another process holds the folder, :class:`StorageError` if the disk
+    Raises :class:`FolderInUseError` if another process holds the folder, :class:`StorageError` if the disk
     refuses.
 
     >>> import tempfile
@@ -124,7 +129,7 @@ class CheckpointFolder:
                 if not isinstance(error, BlockingIOError):
                     raise
                 remedy = "stop that one, or name another folder"
-                raise CheckpointError(f"checkpoint folder {path} is in use by another process: {remedy}") from None
+                raise FolderInUseError(f"checkpoint folder {path} is in use by another process: {remedy}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -137,6 +142,23 @@ class CheckpointFolder:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def instance(self) -> str:
+        """Return the name of this folder among all folders, letters and digits; made when first asked for.
+
+        Raises :class:`StorageError` if the disk refuses.
+        """
+        path = self.path / "instance"
+        with self._disk_errors_told():
+            if not path.exists():
+                aside = path.with_suffix(".tmp")
+                with self._disk.create(aside) as file:
+                    self._disk.write(file, secrets.token_hex(8).encode())
+                    self._disk.flush(file)
+                    self._disk.fsync(file)
+                self._disk.rename(aside, path)
+                self._disk.fsync_folder(self.path)
+            return path.read_text()
 
     def save(self, checkpoint: Checkpoint) -> int:
         """Write a checkpoint durably, then remove those beyond the newest ``keep``; return the bytes written.
@@ -238,6 +260,17 @@ class CheckpointFolder:
                 f"cannot use checkpoint folder {self.path}: {error.strerror or error}; {remedy} "
                 "(checkpoints already there stay good)"
             ) from error
+
+
+def newest_file(folder: Path) -> Path:
+    """Return the newest checkpoint in a folder, good or not; the folder is not locked.
+
+    Raises :class:`CheckpointError` where there is none.
+    """
+    named = [path for path in folder.iterdir() if _FILE_NAME.fullmatch(path.name)]
+    if not named:
+        raise CheckpointError(f"no checkpoint in {folder}; name a folder that a run or a service has written to")
+    return max(named, key=_number_of)
 
 
 def _number_of(path: Path) -> int:

@@ -4,7 +4,7 @@ Readers say where the text of each field lies; a single compiled pass judges eve
 Python looks at a row only when it is refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stream.adapters.verdicts import BAD_WEIGHT, NOT_POSITIVE, REASONS, WEIGHT, judge
-from stream.core.event import ITEM, USER, EventBatch, Poll, Rejection, hash_spans
+from stream.core.event import ITEM, USER, EventBatch, Origin, Poll, Rejection, hash_spans
 
 NUM_FIELDS: Final = 4
 MISSING: Final = -1
@@ -81,12 +81,15 @@ class TextColumns(NamedTuple):
         return cls(data, start, length, number, np.zeros(n, np.uint8) if fault is None else fault)
 
 
-def decode(rows: TextColumns, first_offset: int, unit: str) -> Poll:
-    """Turn rows into events and rejections; row i has offset ``first_offset + i``, ``unit`` is line or row.
+def decode(
+    rows: TextColumns, partition: NDArray[np.int32], offset: NDArray[np.int64], origin: Callable[[int], Origin]
+) -> Poll:
+    """Turn rows into events and rejections; ``origin`` says where the row with this :attr:`TextColumns.number` is from.
 
-    Timestamps are seconds, or from 1e11 on milliseconds, from 1e14 microseconds, from 1e17 nanoseconds (their
-    absolute value), as integers or decimals, or ISO 8601 text (UTC where it names no zone); what lies below a
-    millisecond is dropped. An empty or missing weight is 1. Each bad row gives one rejection.
+    ``partition`` and ``offset`` belong to the rows. Timestamps are seconds, or from 1e11 on milliseconds, from 1e14
+    microseconds, from 1e17 nanoseconds (their absolute value), as integers or decimals, or ISO 8601 text (UTC where it
+    names no zone); what lies below a millisecond is dropped. An empty or missing weight is 1. Each bad row gives one
+    rejection.
     """
     n = rows.num_rows
     timestamp_ms, weight, fault = np.empty(n, np.int64), np.ones(n, np.float32), rows.fault.copy()
@@ -99,18 +102,22 @@ def decode(rows: TextColumns, first_offset: int, unit: str) -> Poll:
         item=hash_spans(rows.data, item_start, item_length, ITEM),
         timestamp_ms=timestamp_ms[good],
         weight=weight[good],
-        partition=np.zeros(len(good), np.int32),
-        offset=first_offset + good.astype(np.int64),
+        partition=partition[good],
+        offset=offset[good],
         number=rows.number[good],
         item_start=item_start,
         item_length=item_length,
         item_data=rows.data,
     )
-    bad = np.flatnonzero(fault)
-    return Poll(events, [_rejection(rows, int(i), int(fault[i]), first_offset, unit) for i in bad])
+    rejections = []
+    for row in np.flatnonzero(fault).tolist():
+        reason, detail = _reason(rows, row, int(fault[row]))
+        whence = origin(int(rows.number[row]))
+        rejections.append(Rejection(int(partition[row]), int(offset[row]), whence, reason, detail))
+    return Poll(events, rejections)
 
 
-def _rejection(rows: TextColumns, row: int, fault: int, first_offset: int, unit: str) -> Rejection:
+def _reason(rows: TextColumns, row: int, fault: int) -> tuple[str, str]:
     if rows.fault[row]:
         detail = rows.text(USER, row)
     else:
@@ -123,5 +130,4 @@ def _rejection(rows: TextColumns, row: int, fault: int, first_offset: int, unit:
         "infinity",
     ):
         fault = NOT_POSITIVE
-    place = f"{unit} {rows.number[row]}"
-    return Rejection(0, first_offset + row, place, REASONS[fault], detail[:MAX_DETAIL_CHARS])
+    return REASONS[fault], detail[:MAX_DETAIL_CHARS]

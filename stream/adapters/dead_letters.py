@@ -10,6 +10,7 @@ import msgspec
 from stream.adapters.columns import MAX_DETAIL_CHARS
 from stream.core.event import Rejection
 from stream.errors import StorageError
+from stream.ports import Position
 
 
 class DeadLetterFile:
@@ -17,16 +18,17 @@ class DeadLetterFile:
 
     The keys are ``partition``, ``offset``, ``place``, ``reason`` and ``detail`` (at most 200 characters);
     where the place is a line or row of a file, ``line`` holds its number too. The file is there from the
-    start, empty if need be, and what an earlier run left in it stays: ``rewind(0)`` starts it afresh. A mark
+    start, empty if need be, and what an earlier run left in it stays: ``rewind({})`` starts it afresh. A mark
     is the file's length in bytes.
 
     Raises :class:`StorageError`, in every method, where the disk refuses.
 
     >>> import tempfile
+    >>> from stream.core.event import Origin
     >>> folder = tempfile.TemporaryDirectory()
     >>> path = Path(folder.name) / "dead_letters.jsonl"
     >>> letters = DeadLetterFile(path)
-    >>> letters.write([Rejection(0, 15, "line 17", "missing user id", "no user")])
+    >>> letters.write([Rejection(0, 15, Origin("line 17"), "missing user id", "no user")])
     >>> letters.close()
     >>> path.read_text()
     '{"partition":0,"offset":15,"place":"line 17","line":17,"reason":"missing user id","detail":"no user"}\n'
@@ -49,23 +51,25 @@ class DeadLetterFile:
         except OSError as error:
             raise self._refused(error) from error
 
-    def mark(self) -> int:
+    def mark(self) -> Position:
         """Make all that was written durable and return the file's length in bytes."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
-            return os.fstat(self._file.fileno()).st_size
+            return {0: os.fstat(self._file.fileno()).st_size}
         except OSError as error:
             raise self._refused(error) from error
 
-    def rewind(self, mark: int) -> None:
-        """Cut the file back to ``mark`` bytes; one that is shorter, as it was moved away meanwhile, stays."""
+    def rewind(self, mark: Position) -> dict[tuple[int, int], str]:
+        """Cut the file back to the mark; one that is shorter, as it was moved away meanwhile, stays."""
+        length = mark.get(0, 0)
         try:
             self._file.flush()
-            if os.fstat(self._file.fileno()).st_size > mark:
-                os.ftruncate(self._file.fileno(), mark)
+            if os.fstat(self._file.fileno()).st_size > length:
+                os.ftruncate(self._file.fileno(), length)
         except OSError as error:
             raise self._refused(error) from error
+        return {}
 
     def close(self) -> None:
         """Write out what is left and close the file."""
@@ -85,9 +89,9 @@ def _fields(rejection: Rejection) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "partition": rejection.partition,
         "offset": rejection.offset,
-        "place": rejection.place,
+        "place": rejection.origin.place,
     }
-    unit, _, number = rejection.place.partition(" ")
+    unit, _, number = rejection.origin.place.partition(" ")
     if unit in ("line", "row") and number.isdecimal():
         fields["line"] = int(number)
     return fields | {"reason": rejection.reason, "detail": _safe(rejection.detail)}

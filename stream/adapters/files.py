@@ -4,13 +4,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, Protocol
 
+import numpy as np
+
 from stream.adapters.blocks import COMPRESSIONS, ByteBlocks
 from stream.adapters.columns import TextColumns, decode
 from stream.adapters.delimited import DelimitedReader
 from stream.adapters.jsonlines import JsonLinesReader
 from stream.adapters.layout import Columns, Layout
 from stream.adapters.parquet import ParquetReader
-from stream.core.event import Poll
+from stream.core.event import Origin, Poll
 from stream.errors import InputError
 from stream.ports import Position
 
@@ -54,7 +56,7 @@ class FileSource:
     >>> _ = path.write_text("userId,movieId,rating,timestamp\n7,50,4,1506826800\n7,,5,1506826801\n")
     >>> source = FileSource(path)
     >>> poll = source.poll()
-    >>> poll.events.timestamp_ms, poll.rejections[0].place, poll.rejections[0].reason
+    >>> poll.events.timestamp_ms, poll.rejections[0].origin.place, poll.rejections[0].reason
     (array([1506826800000]), 'line 3', 'missing item id')
     >>> source.close()
     >>> folder.cleanup()
@@ -94,13 +96,19 @@ class FileSource:
 
     def poll(self) -> Poll | None:
         """Return the events and rejections of the next rows, None at the end or after ``limit`` rows."""
-        room = self._chunk_rows if self._limit is None else min(self._chunk_rows, self._limit - self._next)
-        rows = self._reader.read(room) if room > 0 else None
+        begin = self._next
+        rows = self.read_rows(self._chunk_rows)
         if rows is None:
             return None
-        first_offset = self._next
-        self._next += rows.num_rows
-        return decode(rows, first_offset, self._reader.unit)
+        offset = np.arange(begin, self._next)
+        return decode(rows, np.zeros(rows.num_rows, np.int32), offset, lambda number: self.origin(0, number))
+
+    def read_rows(self, max_rows: int) -> TextColumns | None:
+        """Return 1 to ``max_rows`` of the rows that :meth:`poll` would give, as text and good or bad."""
+        room = max_rows if self._limit is None else min(max_rows, self._limit - self._next)
+        rows = self._reader.read(room) if room > 0 else None
+        self._next += 0 if rows is None else rows.num_rows
+        return rows
 
     def seek(self, position: Position) -> None:
         """Start over at row ``position[0]`` (0 where the position names none)."""
@@ -109,9 +117,12 @@ class FileSource:
         self._next = position.get(0, 0)
         self._reader.skip(self._next)
 
-    def place(self, partition: int, number: int) -> str:  # noqa: ARG002
+    def origin(self, partition: int, number: int) -> Origin:  # noqa: ARG002
         """Return where a person finds an event: its line or row in the file."""
-        return f"{self._reader.unit} {number}"
+        return Origin(f"{self._reader.unit} {number}")
+
+    def lag(self) -> None:
+        """Return None: a file does not go on."""
 
     def commit(self, position: Position) -> None:
         """Do nothing: a file keeps no account of who has read it."""

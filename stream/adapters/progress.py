@@ -1,23 +1,24 @@
 """Progress on standard error while a run goes on, and its result in a few lines at the end."""
 
 import io
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
     BarColumn,
-    Progress,
     SpinnerColumn,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
@@ -31,12 +32,13 @@ from stream.adapters.units import (
     seconds_text,
     share_text,
 )
-from stream.core.stats import Report, WindowReport
+from stream.core.stats import Progress, Report, WindowReport
 
 _WINDOWS_SHOWN: Final = 6
 _WINDOWS_PER_LINE: Final = 10
 """Where no one watches a terminal, one line for so many windows is enough."""
 _SECONDS_PER_REFRESH: Final = 0.1
+_SECONDS_PER_LINE: Final = 10.0
 _SUMMARY_WIDTH: Final = 100
 
 
@@ -44,7 +46,8 @@ class ConsoleReporter:
     """Shows how far a run is, on standard error; a :class:`stream.ports.Reporter`.
 
     On a terminal: a bar with events, rate, memory, hit rate and the time left, under the newest windows; it
-    all vanishes at the end. Elsewhere: a plain line for the first window and every tenth. ``quiet``: nothing.
+    all vanishes at the end. Elsewhere: a plain line for the first window and every tenth, and of a service one every
+    ten seconds. ``quiet``: nothing but warnings.
     ``total`` is the number of records where known. Use it in a ``with`` statement: an error then leaves the
     terminal as it was.
     """
@@ -65,8 +68,8 @@ class ConsoleReporter:
         self._next_refresh = clock()
         self._windows: deque[WindowReport] = deque(maxlen=_WINDOWS_SHOWN)
         self._num_windows = 0
-        self._progress = _bar(self._console, clock, known=total is not None)
-        self._task = self._progress.add_task("", total=total, rate="", memory="", hits="")
+        self._bar = _bar(self._console, clock, known=total is not None)
+        self._task = self._bar.add_task("", total=total, rate="", memory="", hits="", behind="", dead="")
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -87,21 +90,38 @@ class ConsoleReporter:
             self._live.stop()
             self._live = None
 
-    def progress(self, num_records: int, learnt: int, hit_rate: float | None, ledger_bytes: int) -> None:
-        """Show how far the run is, at most ten times a second."""
-        if self._live is None or self._clock() < self._next_refresh:
+    def progress(self, progress: Progress) -> None:
+        """Show how far the run is, at most ten times a second; elsewhere than on a terminal only that of a service."""
+        if self._quiet or self._clock() < self._next_refresh:
             return
-        self._next_refresh = self._clock() + _SECONDS_PER_REFRESH
-        speed = self._progress.tasks[0].speed
-        self._progress.update(
-            self._task,
-            completed=num_records,
-            description=f"{count_text(learnt)} events",
-            rate=f"{count_text(speed)}/s" if speed else "",
-            memory=f"{bytes_text(ledger_bytes)} of {self._budget}",
-            hits="" if hit_rate is None else f"hits {share_text(hit_rate)}",
-        )
-        self._live.update(self._picture(), refresh=True)
+        counts, hit_rate = progress.counts, progress.hit_rate
+        speed = self._bar.tasks[0].speed
+        shown: dict[str, Any] = {
+            "description": f"{count_text(counts.learnt)} events",
+            "rate": f"{count_text(speed)}/s" if speed else "",
+            "memory": f"{bytes_text(progress.ledger_bytes)} of {self._budget}",
+            "hits": "" if hit_rate is None else f"hits {share_text(hit_rate)}",
+            "behind": "" if progress.lag is None else f"{count_text(progress.lag)} waiting",
+            "dead": plural(counts.dead_letters, "dead letter") if counts.dead_letters else "",
+        }
+        self._bar.update(self._task, completed=counts.events, **shown)
+        if self._live is not None:
+            self._live.update(self._picture(), refresh=True)
+        elif progress.lag is not None and not self._console.is_terminal:
+            self._print(", ".join(text for text in shown.values() if text))
+        self._next_refresh = self._clock() + (_SECONDS_PER_REFRESH if self._live is not None else _SECONDS_PER_LINE)
+
+    def warn(self, text: str) -> None:
+        """Print a warning, also where all else is quiet."""
+        self._print(f"scall: warning: {text}")
+
+    def tell(self, text: str) -> None:
+        """Print something worth knowing."""
+        self._print(f"scall: {text}")
+
+    def _print(self, line: str) -> None:
+        # As it is: no wrapping, for the line is read by programs too, and no markup, for names are text.
+        self._console.print(line, soft_wrap=True, markup=False)
 
     def window(self, report: WindowReport) -> None:
         """Show a closed window."""
@@ -110,8 +130,7 @@ class ConsoleReporter:
         if self._live is not None:
             self._live.update(self._picture(), refresh=True)
         elif not self._quiet and not self._console.is_terminal and self._num_windows % _WINDOWS_PER_LINE == 1:
-            # As it is: no wrapping, for the line is read by programs too, and no markup, for names are text.
-            self._console.print(_window_line(report), soft_wrap=True, markup=False)
+            self._print(_window_line(report))
 
     def finish(self, report: Report) -> None:  # noqa: ARG002 - the summary goes to standard output
         """Take the display away."""
@@ -119,10 +138,32 @@ class ConsoleReporter:
 
     def _picture(self) -> Group:
         lines = [Text(_window_line(window), style="dim", no_wrap=True, overflow="ellipsis") for window in self._windows]
-        return Group(*lines, self._progress)
+        return Group(*lines, self._bar)
 
 
-def _bar(console: Console, clock: Callable[[], float], *, known: bool) -> Progress:
+class LogLines(logging.Handler):
+    """Shows what the parts of a service log (logger ``scall``) through a reporter; in a ``with`` statement."""
+
+    def __init__(self, reporter: "ConsoleReporter", level: int) -> None:
+        super().__init__(level)
+        self._reporter = reporter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a line."""
+        tell = self._reporter.warn if record.levelno >= logging.WARNING else self._reporter.tell
+        tell(record.getMessage())
+
+    def __enter__(self) -> Self:
+        logger = logging.getLogger("scall")
+        logger.addHandler(self)
+        logger.setLevel(self.level)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("scall").removeHandler(self)
+
+
+def _bar(console: Console, clock: Callable[[], float], *, known: bool) -> Bar:
     left = (BarColumn(bar_width=24), TaskProgressColumn()) if known else (SpinnerColumn(),)
     right = (TimeRemainingColumn(compact=True),) if known else ()
     figures = (
@@ -130,8 +171,10 @@ def _bar(console: Console, clock: Callable[[], float], *, known: bool) -> Progre
         TextColumn("{task.fields[rate]}", markup=False),
         TextColumn("{task.fields[memory]}", markup=False),
         TextColumn("{task.fields[hits]}", markup=False),
+        TextColumn("{task.fields[behind]}", markup=False),
+        TextColumn("{task.fields[dead]}", markup=False),
     )
-    return Progress(*left, *figures, *right, console=console, auto_refresh=False, get_time=clock)
+    return Bar(*left, *figures, *right, console=console, auto_refresh=False, get_time=clock)
 
 
 def _window_line(window: WindowReport) -> str:

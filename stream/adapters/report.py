@@ -50,6 +50,7 @@ def report_fields(report: Report) -> dict[str, Any]:
         "resize_seconds": report.resize_seconds,
         "checkpoint_seconds": report.checkpoint_seconds,
         "wall_seconds": report.wall_seconds,
+        "digest": report.digest,
         "settings": report.settings,
         "versions": report.versions,
         "windows": [_window_fields(window) for window in report.windows],

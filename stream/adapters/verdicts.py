@@ -25,10 +25,14 @@ REASONS: Final = (
     "unparseable timestamp",
     "unparseable weight",
     "weight not positive",
+    "tombstone",
+    "record too large",
+    "wrong schema",
 )
 """Why a row is refused, by fault code; code 0 is a good row."""
 MALFORMED, INVALID_UTF8, MISSING_USER = 1, 2, 3
 _TOO_LONG, _BAD_TIMESTAMP, BAD_WEIGHT, NOT_POSITIVE = 6, 7, 8, 9
+TOMBSTONE, TOO_LARGE, WRONG_SCHEMA = 10, 11, 12
 
 _POWERS: Final = 10 ** np.arange(19, dtype=np.int64)
 _POWERS_REAL: Final = 10.0 ** np.arange(23)  # the powers of ten that float64 holds exactly

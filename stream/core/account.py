@@ -8,6 +8,7 @@ from stream.core.stats import Counts
 _COUNTS = (
     *("events", "learnt", "late", "dead_letters", "violations", "resizes"),
     *("evicted_users", "evicted_items", "drift_alarms"),
+    *("lost", "duplicates", "failed_checkpoints"),
 )
 _SECONDS = ("read", "train", "eval", "resize", "checkpoint")
 
@@ -104,4 +105,7 @@ def _as_counts(counts: dict[str, int]) -> Counts:
         evicted_items=counts["evicted_items"],
         violations=counts["violations"],
         drift_alarms=counts["drift_alarms"],
+        lost=counts["lost"],
+        duplicates=counts["duplicates"],
+        failed_checkpoints=counts["failed_checkpoints"],
     )

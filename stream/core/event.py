@@ -63,6 +63,23 @@ def hash_id(name: str, side: int) -> int:
     return int(hash_spans(data, np.zeros(1, np.int64), np.array([len(data)], np.int32), side)[0])
 
 
+@njit(cache=True, nogil=True)
+def _sum_of_offsets(partition: Any, offset: Any) -> Any:
+    total = np.uint64(0)
+    for i in range(len(offset)):
+        total += mix64(mix64(np.uint64(partition[i])) ^ np.uint64(offset[i]))
+    return total
+
+
+def digest_of(partition: NDArray[np.int32], offset: NDArray[np.int64]) -> int:
+    """Return the sum, modulo 2^64, of a hash of each (partition, offset).
+
+    Sums of two sets of records can be added, in any order, and are equal with probability 2^-64 where the sets differ:
+    so it shows that every record was learnt once, with nothing stored per record.
+    """
+    return int(_sum_of_offsets(partition, offset))
+
+
 class EventBatch(NamedTuple):
     """Events as columns, in the order in which they are to be learnt. All columns have the same length n.
 
@@ -118,18 +135,45 @@ class EventBatch(NamedTuple):
 _COLUMNS: Final = tuple(name for name in EventBatch._fields if name != "item_data")
 
 
+class Record(NamedTuple):
+    """A record as it came from a topic, before anything was made of it."""
+
+    topic: str
+    partition: int
+    """Its number within the topic, which :attr:`EventBatch.partition` need not be."""
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Origin(NamedTuple):
+    """Where an event came from."""
+
+    place: str
+    """Where a person finds it, as its source says: ``"line 17"``, ``"row 4"``, ``"clicks-0@12"``."""
+    record: Record | None = None
+    """The record itself, where the source gives records."""
+
+
 class Rejection(NamedTuple):
     """A record that could not be used: why, and where it came from."""
 
     partition: int
     offset: int
     """Ordinal of the record in its partition, in the same count as :attr:`EventBatch.offset`."""
-    place: str
-    """Where a person finds it, as its source says: ``"line 17"``, ``"row 4"``."""
+    origin: Origin
     reason: str
     """One of a few short reasons, fit for counting: ``"missing user id"``."""
     detail: str
     """What was found, cut to a readable length."""
+
+
+class Gap(NamedTuple):
+    """Offsets of a partition that were gone before they were read: ``begin`` to before ``end``."""
+
+    partition: int
+    begin: int
+    end: int
 
 
 class Poll(NamedTuple):
@@ -137,3 +181,13 @@ class Poll(NamedTuple):
 
     events: EventBatch
     rejections: list[Rejection]
+    gaps: tuple[Gap, ...] = ()
+    """What is lost right before these events."""
+    is_to_be_saved: bool = False
+    """The source waits until a checkpoint holds all that it has given so far, this included."""
+
+
+NO_EVENTS: Final = EventBatch(
+    *(np.empty(0, dtype) for dtype in ("u8", "u8", "i8", "f4", "i4", "i8", "i8", "i8", "i4", "u1"))
+).frozen()
+"""A batch without events."""

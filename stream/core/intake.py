@@ -1,14 +1,14 @@
 """What comes in from a source, made ready to learn: late events and clocks that jumped are told apart."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stream.core.event import EventBatch, Poll, Rejection, mix64
-from stream.core.windows import FutureGuard, split_late
+from stream.core.event import EventBatch, Gap, Origin, Poll, Rejection, mix64
+from stream.core.windows import NO_EVENT_TIME, FutureGuard, split_late
 
 
 class Batch(NamedTuple):
@@ -22,6 +22,8 @@ class Batch(NamedTuple):
     """Indices of the events to be tested before they are learnt, increasing."""
     rejections: list[Rejection]
     """What is not learnt, in the order of the source."""
+    gaps: tuple[Gap, ...]
+    """What was lost at the source before these events."""
     raw: EventBatch
     """All events as polled."""
     raw_index: NDArray[np.intp]
@@ -53,9 +55,10 @@ class Batch(NamedTuple):
 class Intake:
     """Sorts polls out by event time, and chooses by a hash of seed and offset which events are tested.
 
-    Events behind the watermark are late; with ``learn_late`` they are learnt all the same, else rejected. Events far
-    in the future are rejected (:class:`~stream.core.windows.FutureGuard`). The outcome depends on the events alone,
-    never on how they are cut into polls.
+    Events behind the watermark of their partition are late; with ``learn_late`` they are learnt all the same, else
+    rejected. (Each partition has its own, for only within one do events come in an order: while a backlog is read,
+    partitions are far apart.) Events far in the future are rejected (:class:`~stream.core.windows.FutureGuard`). The
+    outcome depends on the events alone, never on how they are cut into polls.
     """
 
     def __init__(
@@ -65,66 +68,101 @@ class Intake:
         self._learn_late = learn_late
         self._max_future_jump_ms = max_future_jump_ms
         self._guard = FutureGuard(max_future_jump_ms)
-        self._guard_before = self._guard.state()
+        self._running_max_ms: dict[int, int] = {}
+        self._before = self._state()
         self._test_share = test_share
         self._seed = seed
 
-    def sort(self, poll: Poll, running_max_ms: int, place: Callable[[int, int], str]) -> Batch:
-        """Sort one poll out; ``running_max_ms`` is the highest event time learnt before it.
+    def sort(self, poll: Poll, origin: Callable[[int, int], Origin], dead: Mapping[tuple[int, int], str]) -> Batch:
+        """Sort one poll out.
 
-        ``place`` says where a person finds an event, from its partition and number.
+        ``origin`` says where an event came from, by its partition and number. ``dead`` are (partition, offset) that
+        were rejected before and cannot be learnt any more, with the reason.
         """
         raw = poll.events.frozen()
-        self._guard_before = self._guard.state()
-        far = self._guard.split(raw.timestamp_ms)
-        late = np.zeros(raw.num_events, np.bool_)
-        late[~far], _ = split_late(raw.timestamp_ms[~far], running_max_ms, self._allowed_lateness_ms)
+        self._before = self._state()
+        far, late = self._split(raw.timestamp_ms, raw.partition)
         rejected = far if self._learn_late else far | late
+        already = _members(raw, dead)
+        rejected = rejected | already
         kept = np.flatnonzero(~rejected)
         events = raw.take(kept).frozen() if rejected.any() else raw
         rejections = list(poll.rejections)
         for index in np.flatnonzero(rejected).tolist():
-            reason = "timestamp far in the future" if far[index] else "late event"
-            where = place(int(raw.partition[index]), int(raw.number[index]))
-            rejections.append(_rejection(raw, index, where, reason))
+            partition, offset = int(raw.partition[index]), int(raw.offset[index])
+            if already[index]:
+                reason = dead[partition, offset]
+            else:
+                reason = "timestamp far in the future" if far[index] else "late event"
+            whence = origin(partition, int(raw.number[index]))
+            detail = f"event time {np.datetime64(int(raw.timestamp_ms[index]), 'ms')}Z"
+            rejections.append(Rejection(partition, offset, whence, reason, detail))
         rejections.sort(key=lambda rejection: rejection.offset)
         tested = np.flatnonzero(_chosen(events.partition, events.offset, np.uint64(self._seed), self._test_share))
-        return Batch(events, late[kept], tested, rejections, raw, kept, _end_of(raw, poll.rejections))
+        return Batch(events, late[kept], tested, rejections, poll.gaps, raw, kept, _end_of(poll))
 
-    def state(self, batch: Batch | None, position: dict[int, int]) -> dict[str, int]:
+    def _split(
+        self, timestamp_ms: NDArray[np.int64], partition: NDArray[np.int32]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which of the next events are far in the future, and which are late."""
+        far = self._guard.split(timestamp_ms)
+        late = np.zeros(len(timestamp_ms), np.bool_)
+        for number in np.unique(partition).tolist():
+            its = np.flatnonzero((partition == number) & ~far)
+            before = self._running_max_ms.get(number, NO_EVENT_TIME)
+            late[its], after = split_late(timestamp_ms[its], before, self._allowed_lateness_ms)
+            self._running_max_ms[number] = after
+        return far, late
+
+    def state(self, batch: Batch | None, position: dict[int, int]) -> dict[str, Any]:
         """Return the state at a position within the batch last sorted, fit for JSON; None: after all batches."""
         if batch is None:
-            return self._guard.state()
+            return self._state()
         partitions, which = np.unique(batch.raw.partition, return_inverse=True)
         ends = np.array([position.get(partition, 0) for partition in partitions.tolist()], np.int64)
-        guard = FutureGuard(self._max_future_jump_ms)
-        guard.restore(self._guard_before)
-        guard.split(batch.raw.timestamp_ms[batch.raw.offset < ends[which]])
-        return guard.state()
+        passed = batch.raw.offset < ends[which]
+        there = Intake(self._allowed_lateness_ms, self._learn_late, self._max_future_jump_ms, 0.0, 0)
+        there.restore(self._before)
+        there._split(batch.raw.timestamp_ms[passed], batch.raw.partition[passed])
+        return there._state()
 
-    def restore(self, state: dict[str, int]) -> None:
+    def _state(self) -> dict[str, Any]:
+        watermarks = {str(partition): time for partition, time in self._running_max_ms.items()}
+        return {"guard": self._guard.state(), "running_max_ms": watermarks}
+
+    def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
-        self._guard.restore(state)
+        self._guard.restore(state["guard"])
+        self._running_max_ms = {int(partition): time for partition, time in state["running_max_ms"].items()}
 
 
-def _rejection(events: EventBatch, index: int, place: str, reason: str) -> Rejection:
-    time = np.datetime64(int(events.timestamp_ms[index]), "ms")
-    return Rejection(
-        partition=int(events.partition[index]),
-        offset=int(events.offset[index]),
-        place=place,
-        reason=reason,
-        detail=f"event time {time}Z",
-    )
+def drop_known(poll: Poll, position: Mapping[int, int]) -> tuple[Poll, int]:
+    """Return the poll without the records before ``position``, which are known already, and how many those were."""
+    events = poll.events
+    known = np.zeros(events.num_events, np.bool_)
+    for partition in np.unique(events.partition).tolist():
+        known |= (events.partition == partition) & (events.offset < position.get(partition, 0))
+    rejections = [r for r in poll.rejections if r.offset >= position.get(r.partition, 0)]
+    num_known = int(known.sum()) + len(poll.rejections) - len(rejections)
+    if num_known:
+        poll = poll._replace(events=events.take(np.flatnonzero(~known)), rejections=rejections)
+    return poll, num_known
 
 
-def _end_of(events: EventBatch, rejections: list[Rejection]) -> dict[int, int]:
-    end: dict[int, int] = {}
+def _members(events: EventBatch, dead: Mapping[tuple[int, int], str]) -> NDArray[np.bool_]:
+    found = np.zeros(events.num_events, np.bool_)
+    for partition, offset in dead:
+        found |= (events.partition == partition) & (events.offset == offset)
+    return found
+
+
+def _end_of(poll: Poll) -> dict[int, int]:
+    events, end = poll.events, {gap.partition: gap.end for gap in poll.gaps}
     if events.num_events:
         partitions, last = np.unique(events.partition[::-1], return_index=True)
         offsets = events.offset[::-1][last] + 1
-        end = dict(zip(partitions.tolist(), offsets.tolist(), strict=True))
-    for rejection in rejections:
+        end |= dict(zip(partitions.tolist(), offsets.tolist(), strict=True))
+    for rejection in poll.rejections:
         end[rejection.partition] = max(end.get(rejection.partition, 0), rejection.offset + 1)
     return end
 

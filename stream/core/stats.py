@@ -68,6 +68,23 @@ class Counts(msgspec.Struct, frozen=True):
     violations: int = 0
     """How often the ledger was found over the budget: 0 unless there is a bug."""
     drift_alarms: int = 0
+    lost: int = 0
+    """Records that the source deleted before they were read; not among ``events``."""
+    duplicates: int = 0
+    """Records given again that were known already, and so dropped; not among ``events``."""
+    failed_checkpoints: int = 0
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a run is."""
+
+    counts: Counts
+    """Since the start of the stream."""
+    hit_rate: float | None
+    """Prequential recall, lately."""
+    ledger_bytes: int
+    lag: int | None
+    """Records known to wait at the source; None where it has none."""
 
 
 class WindowReport(msgspec.Struct, frozen=True):
@@ -142,4 +159,6 @@ class Report(msgspec.Struct, frozen=True):
     resumed: bool
     settings: dict[str, Any]
     versions: dict[str, str]
+    digest: str
+    """Of the records learnt, see :func:`stream.core.event.digest_of`."""
     windows: list[WindowReport]

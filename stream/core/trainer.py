@@ -1,6 +1,6 @@
 """The incremental trainer: one recommender with its windows, its tests and its account, all of one instant."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from stream.core import memory
 from stream.core.account import Account
 from stream.core.evaluation import Prequential
-from stream.core.event import Poll
+from stream.core.event import Origin, Poll, digest_of
 from stream.core.intake import Batch, Intake
 from stream.core.ledger import Ledger
 from stream.core.observation import observe
@@ -21,6 +21,7 @@ from stream.core.windows import WindowClock
 FIRST_DECISION: Final = SizeDecision(0.5, Curve("uniform"), Curve("uniform"))
 """Until the first window closes."""
 USERS_TURN: Final = 4
+NOTHING_DEAD: Final[Mapping[tuple[int, int], str]] = {}
 _QUANTILES: Final = {"p10": 0.1, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p90": 0.9, "p99": 0.99}
 
 
@@ -62,10 +63,18 @@ class Trainer:
         self._resize_every = resize_every
         self._first_event_ms = self._last_event_ms = 0
         self._needs_room = False
+        self._digest = 0
 
-    def sort(self, poll: Poll, place: Callable[[int, int], str]) -> Batch:
-        """Sort a poll out into what is learnt and what is not."""
-        return self._intake.sort(poll, self.clock.running_max_ms, place)
+    @property
+    def digest(self) -> str:
+        """Digest (:func:`~stream.core.event.digest_of`) of all records learnt: 16 hexadecimal digits."""
+        return f"{self._digest:016x}"
+
+    def sort(
+        self, poll: Poll, origin: Callable[[int, int], Origin], dead: Mapping[tuple[int, int], str] = NOTHING_DEAD
+    ) -> Batch:
+        """Sort a poll out into what is learnt and what is not; see :meth:`stream.core.intake.Intake.sort`."""
+        return self._intake.sort(poll, origin, dead)
 
     def learn(self, batch: Batch, begin: int, end: int) -> Step:
         """Learn events ``begin`` to ``end``; stops early where a growth window is full or a resize is due.
@@ -88,6 +97,8 @@ class Trainer:
             self._first_event_ms = int(timestamp_ms[0])
         self._last_event_ms = int(timestamp_ms[-1])
         self.clock.note_learnt(timestamp_ms)
+        self._digest += digest_of(batch.events.partition[begin:end], batch.events.offset[begin:end])
+        self._digest %= 2**64
         self.account.count("events", end - begin)
         self.account.count("learnt", end - begin)
         self.account.count("late", int(batch.late[begin:end].sum()))
@@ -169,6 +180,7 @@ class Trainer:
             "decision": [decision.users_share, list(decision.users), list(decision.items)],
             "span_ms": [self._first_event_ms, self._last_event_ms],
             "peak_bytes": self.peak_bytes,
+            "digest": self.digest,
         }
         return self.recommender.state(), meta
 
@@ -183,6 +195,7 @@ class Trainer:
         self.decision = SizeDecision(share, Curve(*users), Curve(*items))
         self._first_event_ms, self._last_event_ms = meta["span_ms"]
         self.peak_bytes = meta["peak_bytes"]
+        self._digest = int(meta["digest"], 16)
 
 
 def summarise_sizes(histogram: NDArray[np.int64]) -> SizeSummary:

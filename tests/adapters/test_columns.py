@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stream.adapters.columns import MAX_DETAIL_CHARS, TextColumns, decode
 from stream.adapters.verdicts import MALFORMED, REASONS
-from stream.core.event import ITEM, MAX_ID_BYTES, USER, Poll, hash_id
+from stream.core.event import ITEM, MAX_ID_BYTES, USER, Origin, Poll, hash_id
 
 Row = tuple[bytes | None, ...]
 GOOD: Row = (b"7", b"50", b"1506826800", b"2")
@@ -20,7 +20,10 @@ GOOD: Row = (b"7", b"50", b"1506826800", b"2")
 def decoded(rows: list[Row], fault: int = 0) -> Poll:
     arrays = [pa.array(column, pa.large_binary()) for column in zip(*rows, strict=True)]
     faults = np.full(len(rows), fault, np.uint8)
-    return decode(TextColumns.from_arrow(arrays, np.arange(len(rows)) + 17, faults), 100, "line")
+    numbers = np.arange(len(rows))
+    rows_of_text = TextColumns.from_arrow(arrays, np.arange(len(rows)) + 17, faults)
+    partition, offset = np.zeros(len(rows), np.int32), 100 + numbers
+    return decode(rows_of_text, partition, offset, lambda number: Origin(f"line {number}"))
 
 
 def times_of(texts: list[str]) -> list[int]:
@@ -31,7 +34,7 @@ def times_of(texts: list[str]) -> list[int]:
 
 
 def test_rows_become_columns_of_events() -> None:
-    events, rejections = decoded([GOOD, (b"8", "\u00e9\0".encode(), b"-1", None)])
+    events, rejections, *_ = decoded([GOOD, (b"8", "\u00e9\0".encode(), b"-1", None)])
     assert rejections == []
     assert events.user.tolist() == [hash_id("7", USER), hash_id("8", USER)]
     assert events.item.tolist() == [hash_id("50", ITEM), hash_id("\u00e9\0", ITEM)]
@@ -100,9 +103,9 @@ BAD_FIELDS = [
 @pytest.mark.parametrize(("field", "value", "reason"), BAD_FIELDS)
 def test_a_bad_field_costs_its_row_alone(field: int, value: bytes | None, reason: str) -> None:
     bad = tuple(value if f == field else good for f, good in enumerate(GOOD))
-    events, rejections = decoded([GOOD, bad, GOOD])
+    events, rejections, *_ = decoded([GOOD, bad, GOOD])
     assert events.offset.tolist() == [100, 102]
-    assert [(r.partition, r.offset, r.place, r.reason) for r in rejections] == [(0, 101, "line 18", reason)]
+    assert [(r.partition, r.offset, r.origin.place, r.reason) for r in rejections] == [(0, 101, "line 18", reason)]
     assert (value or b"").decode()[:100] in rejections[0].detail
     assert len(rejections[0].detail) <= MAX_DETAIL_CHARS
 
@@ -128,7 +131,7 @@ EDGES_OF_UTF_8 = {
 
 
 def test_the_edges_of_utf_8_are_kept() -> None:
-    events, _ = decoded([(name, b"x", b"1", None) for name in EDGES_OF_UTF_8])
+    events, *_ = decoded([(name, b"x", b"1", None) for name in EDGES_OF_UTF_8])
     assert events.offset.tolist() == [100 + i for i, good in enumerate(EDGES_OF_UTF_8.values()) if good]
 
 
@@ -150,7 +153,7 @@ def test_an_id_is_refused_exactly_where_it_is_no_utf_8(ids: list[bytes]) -> None
     as_user: list[Row] = [(name, b"x", b"1", None) for name in ids]
     as_item: list[Row] = [(b"x", name, b"1", None) for name in ids]
     for rows in (as_user, as_item):
-        events, rejections = decoded(rows)
+        events, rejections, *_ = decoded(rows)
         assert events.offset.tolist() == good
         assert {r.reason for r in rejections} <= {"invalid UTF-8"}
         assert all(r.detail.isprintable() for r in rejections)
@@ -158,7 +161,7 @@ def test_an_id_is_refused_exactly_where_it_is_no_utf_8(ids: list[bytes]) -> None
 
 def test_the_longest_id_is_accepted() -> None:
     long = b"x" * MAX_ID_BYTES
-    events, rejections = decoded([(long, long, b"1", None)])
+    events, rejections, *_ = decoded([(long, long, b"1", None)])
     assert rejections == []
     assert events.user.tolist() == [hash_id(long.decode(), USER)]
 
@@ -177,7 +180,7 @@ def test_a_rejection_shows_what_the_row_holds() -> None:
 
 
 def test_a_fault_of_the_reader_shows_the_whole_row() -> None:
-    events, rejections = decoded([(b"\xffhalf a row" * 100, None, None, None)], MALFORMED)
+    events, rejections, *_ = decoded([(b"\xffhalf a row" * 100, None, None, None)], MALFORMED)
     assert events.num_events == 0
     assert [r.reason for r in rejections] == ["malformed row"]
     assert rejections[0].detail.startswith("\\xffhalf a row\\xff")

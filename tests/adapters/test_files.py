@@ -279,16 +279,16 @@ def test_a_bad_field_costs_its_row_alone_in_every_format(tmp_path: Path, field: 
             write_parquet(path, {key: [row[key] for row in rows] for key in good})
         else:
             path.write_text(texts[suffix])
-        events, rejections = read(path)
+        events, rejections, *_ = read(path)
         assert events == [event("7", "50", 1506826800000, offset, 2) for offset in (0, 2)]
-        assert [(r.partition, r.offset, r.place, r.reason) for r in rejections] == [(0, 1, place, reason)]
+        assert [(r.partition, r.offset, r.origin.place, r.reason) for r in rejections] == [(0, 1, place, reason)]
         assert value[:100] in rejections[0].detail
 
 
 def test_invalid_utf_8_in_an_id_costs_its_row_alone(tmp_path: Path) -> None:
-    events, rejections = read_bytes(tmp_path, HEADER + b"\xff,50,1\n7,50,1\n")
+    events, rejections, *_ = read_bytes(tmp_path, HEADER + b"\xff,50,1\n7,50,1\n")
     assert [e.offset for e in events] == [1]
-    assert [(r.place, r.reason) for r in rejections] == [("line 2", "invalid UTF-8")]
+    assert [(r.origin.place, r.reason) for r in rejections] == [("line 2", "invalid UTF-8")]
     path = write_parquet(
         tmp_path / "e.parquet",
         # Together the halves of a character are valid; they are checked one by one.
@@ -314,9 +314,9 @@ def test_invalid_utf_8_in_an_id_costs_its_row_alone(tmp_path: Path) -> None:
 )
 def test_a_bad_line_of_json_costs_its_row_alone(tmp_path: Path, line: bytes, reason: str) -> None:
     good = b'{"user":7,"item":50,"time":1506826800,"title":"\xff"}\n'
-    events, rejections = read_bytes(tmp_path, good + line + b"\r\n" + good, "events.jsonl")
+    events, rejections, *_ = read_bytes(tmp_path, good + line + b"\r\n" + good, "events.jsonl")
     assert [e.offset for e in events] == [0, 2]
-    assert [(r.offset, r.place, r.reason) for r in rejections] == [(1, "line 2", reason)]
+    assert [(r.offset, r.origin.place, r.reason) for r in rejections] == [(1, "line 2", reason)]
     assert len(rejections[0].detail) <= 200
 
 
@@ -329,10 +329,10 @@ def test_an_endless_row_is_passed_over(tmp_path: Path, name: str) -> None:
     header, row = rows[name]
     for length in (MAX_ROW_BYTES + 1, 6 * MAX_ROW_BYTES):
         content = header + row % b"" + row % (b"x" * length) + row % b""
-        events, rejections = read_bytes(tmp_path, content, name)
+        events, rejections, *_ = read_bytes(tmp_path, content, name)
         assert [e.offset for e in events] == [0, 2]
         place = f"line {2 + len(header[:1])}"
-        assert [(r.place, r.reason) for r in rejections] == [(place, "malformed row")]
+        assert [(r.origin.place, r.reason) for r in rejections] == [(place, "malformed row")]
 
 
 # Text as it is found
@@ -383,9 +383,9 @@ def test_every_parquet_type_of_time_is_read(tmp_path: Path, times: Any) -> None:
 )
 def test_every_parquet_type_of_id_is_text(tmp_path: Path, ids: Any) -> None:
     path = write_parquet(tmp_path / "e.parquet", {"user": ids, "item": [50.5, 1e300], "time": [1, 2]})
-    events, rejections = read(path)
+    events, rejections, *_ = read(path)
     assert events == [event("7", "50.5", 1000)]
-    assert [(r.place, r.reason) for r in rejections] == [("row 2", "missing user id")]
+    assert [(r.origin.place, r.reason) for r in rejections] == [("row 2", "missing user id")]
 
 
 def test_a_missing_or_nan_parquet_time_is_told_apart(tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def test_json_ids_are_text(tmp_path: Path, value: str, text: str) -> None:
 
 def test_keys_may_be_missing_from_the_first_objects(tmp_path: Path) -> None:
     lines = b'{"user":1}\nnonsense\n{"user":1,"item":2,"time":3,"weight":2}\n'
-    events, rejections = read_bytes(tmp_path, lines, "e.jsonl")
+    events, rejections, *_ = read_bytes(tmp_path, lines, "e.jsonl")
     assert events == [event("1", "2", 3000, 2, 2)]
     assert [r.reason for r in rejections] == ["missing item id", "malformed row"]
 
@@ -440,7 +440,7 @@ def test_seeking_gives_what_reading_on_would_have_given(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write_mixed(Path(folder), suffix, 40)
-        events, rejections = read(path)
+        events, rejections, *_ = read(path)
         with closing(FileSource(path, chunk_rows=chunk_rows)) as source:
             for _ in range(num_polls):
                 source.poll()
@@ -456,10 +456,10 @@ def test_a_limit_counts_rows_good_or_bad(tmp_path: Path, suffix: str) -> None:
     path = write_mixed(tmp_path, suffix, 40)
     with closing(FileSource(path, limit=11, chunk_rows=4)) as source:
         assert source.num_records == (11 if suffix == "parquet" else None)
-        events, rejections = drain(source)
+        events, rejections, *_ = drain(source)
         assert len(events) + len(rejections) == 11
         source.seek({0: 9})
-        events, rejections = drain(source)
+        events, rejections, *_ = drain(source)
         assert [e.offset for e in events] + [r.offset for r in rejections] == [10, 9]
         source.seek({})
         assert len(drain(source)[0]) == 9

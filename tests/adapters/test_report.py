@@ -19,7 +19,7 @@ from stream.adapters.process import peak_rss_bytes, resident_bytes
 from stream.adapters.progress import ConsoleReporter, final_summary
 from stream.adapters.report import report_fields, save_report
 from stream.adapters.track import MAX_POINTS, Track, final
-from stream.core.stats import Counts, LedgerLine, Quality, Report, SizeSummary, WindowReport
+from stream.core.stats import Counts, LedgerLine, Progress, Quality, Report, SizeSummary, WindowReport
 from stream.errors import StorageError
 
 MIB = 2**20
@@ -149,6 +149,7 @@ def a_report(num_windows: int = 20) -> Report:
             "learning_rate": 0.05,
         },
         versions={"scall-stream": "0.1.0", "numpy": "2.4.6", "python": "3.11"},
+        digest="00c0ffee00c0ffee",
         windows=windows,
     )
 
@@ -462,7 +463,8 @@ def watch(reporter: ConsoleReporter, num_windows: int) -> None:
     report = a_report(num_windows)
     with reporter:
         for window in report.windows:
-            reporter.progress(50_000 * (window.index + 1), 50_000 * window.index, 0.071, 8 * MIB)
+            counts = Counts(events=50_000 * (window.index + 1), learnt=50_000 * window.index)
+            reporter.progress(Progress(counts, 0.071, 8 * MIB, None))
             reporter.window(window)
         reporter.finish(report)
 

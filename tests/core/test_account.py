@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.core.account import Account
-from stream.core.event import Rejection
+from stream.core.event import Origin, Rejection
 
 quick = settings(derandomize=True, deadline=None, max_examples=100)
 COUNTS = ("events", "learnt", "late", "violations", "resizes", "evicted_users", "evicted_items")
@@ -32,7 +32,7 @@ def total(happened: list[Happening], *names: str) -> float:
 
 
 def rejection(reason: str) -> Rejection:
-    return Rejection(0, 7, "line 8", reason, "")
+    return Rejection(0, 7, Origin("line 8"), reason, "")
 
 
 @quick

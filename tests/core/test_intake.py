@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.core.event import EventBatch, Poll, Rejection
+from stream.core.event import EventBatch, Origin, Poll, Rejection
 from stream.core.intake import Batch, Intake
-from stream.core.windows import NO_EVENT_TIME
 
 quick = settings(derandomize=True, deadline=None, max_examples=100)
 FAR, LATE, UNREADABLE = "timestamp far in the future", "late event", "no event"
@@ -72,16 +71,16 @@ def poll_of(records: list[Record]) -> Poll:
         item_length=np.zeros(n, np.int32),
         item_data=np.zeros(0, np.uint8),
     )
-    unreadable = [Rejection(r.partition, r.offset, "", UNREADABLE, "") for r in records if r.time is None]
+    unreadable = [Rejection(r.partition, r.offset, Origin(""), UNREADABLE, "") for r in records if r.time is None]
     return Poll(batch, unreadable)
 
 
 def sort(rules: Rules, records: list[Record]) -> Batch:
-    return rules.intake().sort(poll_of(records), NO_EVENT_TIME, place)
+    return rules.intake().sort(poll_of(records), origin, {})
 
 
-def place(partition: int, number: int) -> str:
-    return f"partition {partition}, line {number}"
+def origin(partition: int, number: int) -> Origin:
+    return Origin(f"partition {partition}, line {number}")
 
 
 def names(events: EventBatch) -> list[tuple[int, int]]:
@@ -94,13 +93,12 @@ def names(events: EventBatch) -> list[tuple[int, int]]:
 def drive(rules: Rules, records: list[Record], sizes: list[int], restarts: list[Restart]) -> Outcome:
     """Poll by ``sizes``, over and over; restart in each of the first polls as ``restarts`` say."""
     outcome = Outcome([], [], [], {record.partition: [] for record in records})
-    intake, newest, position, turn = rules.intake(), NO_EVENT_TIME, dict.fromkeys(outcome.rejected, 0), 0
+    intake, position, turn = rules.intake(), dict.fromkeys(outcome.rejected, 0), 0
     while rest := [record for record in records if record.offset >= position[record.partition]]:
-        batch = intake.sort(poll_of(rest[: sizes[turn % len(sizes)]]), newest, place)
+        batch = intake.sort(poll_of(rest[: sizes[turn % len(sizes)]]), origin, {})
         cut, with_rejections = restarts[turn] if turn < len(restarts) else (batch.events.num_events, True)
         cut = min(cut, batch.events.num_events)
         learnt = batch.events.cut(0, cut)
-        newest = max([newest, *learnt.timestamp_ms.tolist()])
         outcome.learnt.extend(names(learnt))
         outcome.late.extend(names(learnt.take(np.flatnonzero(batch.late[:cut]))))
         outcome.tested.extend(names(learnt.take(batch.tested[batch.tested < cut])))
@@ -117,11 +115,12 @@ def drive(rules: Rules, records: list[Record], sizes: list[int], restarts: list[
     return outcome
 
 
-def naive_reasons(rules: Rules, times: list[int]) -> Iterator[str]:
+def naive_reasons(rules: Rules, records: list[tuple[int, int]]) -> Iterator[str]:
     """What is wrong with each event, "" for nothing: one event at a time."""
-    guarded, newest = None, -math.inf
+    guarded: int | None = None
+    newest: dict[int, int] = {}
     ahead: list[int] = []
-    for time in times:
+    for partition, time in records:
         guarded = time if guarded is None else guarded
         if time > guarded + rules.max_jump:
             ahead.append(time)
@@ -132,13 +131,13 @@ def naive_reasons(rules: Rules, times: list[int]) -> Iterator[str]:
             yield FAR
             continue
         ahead, guarded = [], max(guarded, time)
-        yield LATE if time < newest - rules.lateness else ""
-        newest = max(newest, time)
+        yield LATE if time < newest.get(partition, time) - rules.lateness else ""
+        newest[partition] = max(newest.get(partition, time), time)
 
 
 def naive_outcome(rules: Rules, records: list[Record]) -> Outcome:
     outcome = Outcome([], [], [], {record.partition: [] for record in records})
-    reasons = naive_reasons(rules, [record.time for record in records if record.time is not None])
+    reasons = naive_reasons(rules, [(record.partition, record.time) for record in records if record.time is not None])
     for partition, offset, time in records:
         reason = UNREADABLE if time is None else next(reasons)
         if reason == "" or (reason == LATE and rules.learn_late):
@@ -220,7 +219,9 @@ def test_an_event_far_in_the_future_is_not_learnt_even_where_late_ones_are() -> 
     batch = sort(Rules(learn_late=True, max_jump=day), records)
     assert names(batch.events) == [(0, 0), (0, 2)]
     assert not batch.late.any()
-    assert batch.rejections == [Rejection(0, 1, "partition 0, line 2", FAR, "event time 2200-01-01T00:00:00.000Z")]
+    assert batch.rejections == [
+        Rejection(0, 1, Origin("partition 0, line 2"), FAR, "event time 2200-01-01T00:00:00.000Z")
+    ]
 
 
 def test_rejections_come_in_the_order_of_the_source() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stream.__main__ import build_trainer
+from stream.commands.assembly import build_trainer
 from stream.config import PLAIN, make_settings
 from stream.core import memory
 from stream.core.event import ITEM, USER

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream.__main__ import build_trainer
+from stream.commands.assembly import build_trainer
 from stream.config import make_settings
 from stream.core import memory
-from stream.core.event import ITEM, USER, EventBatch, Poll
+from stream.core.event import ITEM, USER, EventBatch, Origin, Poll
 from stream.core.intake import Batch
 from stream.core.sizes import Curve, SizeDecision
 from stream.core.trainer import Step, Trainer, summarise_sizes
@@ -40,7 +40,7 @@ def stream(num: int, seed: int = 1) -> EventBatch:
 
 
 def sort(trainer: Trainer, events: EventBatch) -> Batch:
-    return trainer.sort(Poll(events, []), lambda _, number: f"event {number}")
+    return trainer.sort(Poll(events, []), lambda _, number: Origin(f"event {number}"))
 
 
 def run(trainer: Trainer, batch: Batch, begin: int, end: int) -> None:

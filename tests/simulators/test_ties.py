@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from simulators.ties import TieShuffled
 from stream.adapters.files import FileSource
-from stream.core.event import EventBatch, Poll, Rejection, mix64
+from stream.core.event import EventBatch, Origin, Poll, Rejection, mix64
 from stream.ports import Position, Source
 
 WORD = 2**64
@@ -42,15 +42,18 @@ class Records:
             return None
         begin, self.next = self.next, min(len(self.records), self.next + next(self.sizes))
         span = range(begin, self.next)
-        rejections = [Rejection(0, i, f"row {i + 1}", "bad", "") for i in span if self.records[i] is None]
+        rejections = [Rejection(0, i, Origin(f"row {i + 1}"), "bad", "") for i in span if self.records[i] is None]
         return Poll(batch_of([(i, *found) for i in span if (found := self.records[i])]), rejections)
 
     def seek(self, position: Position) -> None:
         self.next = position.get(0, 0)
         self.sizes: Iterator[int] = iter([*self.cuts, *[1000] * len(self.records)])
 
-    def place(self, partition: int, number: int) -> str:
-        return f"{partition}, row {number}"
+    def origin(self, partition: int, number: int) -> Origin:
+        return Origin(f"{partition}, row {number}")
+
+    def lag(self) -> int:
+        return 7
 
     def commit(self, position: Position) -> None:
         self.committed = position

@@ -1,0 +1,67 @@
+"""Checkpoints written while learning goes on: a copy is made at once, the disk takes its time."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.adapters.checkpoint import CheckpointFolder
+from stream.errors import StorageError
+from stream.ports import Checkpoint
+
+
+class CheckpointWriter:
+    """A folder of checkpoints as a :class:`stream.ports.CheckpointStore`.
+
+    In the background, a save only copies the arrays, into memory that is allocated by the first save and kept; a
+    thread writes them. Otherwise it writes them at once, from where they lie, and takes no memory.
+    """
+
+    def __init__(self, folder: CheckpointFolder, *, background: bool) -> None:
+        self._folder = folder
+        self._staged: dict[str, NDArray[Any]] = {}
+        self._thread = ThreadPoolExecutor(1, "checkpoint") if background else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def staging_bytes(self) -> int:
+        """Bytes of the copy."""
+        return sum(array.nbytes for array in self._staged.values())
+
+    def save(self, checkpoint: Checkpoint) -> "Future[int]":
+        """Save in the background or at once; the result is the number of bytes written, or a :class:`StorageError`."""
+        if self._thread is not None:
+            return self._thread.submit(self._folder.save, self._copied(checkpoint))
+        done: Future[int] = Future()
+        try:
+            done.set_result(self._folder.save(checkpoint))
+        except StorageError as error:
+            done.set_exception(error)
+        return done
+
+    def _copied(self, checkpoint: Checkpoint) -> Checkpoint:
+        for name, array in checkpoint.arrays.items():
+            staged = self._staged.get(name)
+            if staged is None or staged.shape != array.shape or staged.dtype != array.dtype:
+                staged = self._staged[name] = np.empty_like(array)
+            np.copyto(staged, array)
+        return checkpoint._replace(arrays=self._staged)
+
+    def load(self) -> Checkpoint | None:
+        """Return the newest good checkpoint of the folder; raises :class:`~stream.errors.CheckpointError`."""
+        return self._folder.load()
+
+    def clear(self) -> None:
+        """Remove every checkpoint of the folder."""
+        self._folder.clear()
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        if self._thread is not None:
+            self._thread.shutdown()
