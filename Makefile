@@ -1,4 +1,5 @@
 # make demo    replay a synthetic world (and film ratings, where they are) and say where the page is
+# make demo-kafka    a broker, a feed, and the service on it, killed half way
 # make test    everything that continuous integration runs
 # make bench   the figures of the README's results
 
@@ -8,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 FILMS := $(wildcard ../shared/data/movietweetings_142k.csv.gz)
 SOURCES := stream agents simulators tests
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo demo-kafka test lint types bench clean
 
 demo: .venv/installed
 	@echo "A synthetic world whose popular items and best sizes move (the first run compiles for half a minute):"
@@ -19,6 +20,9 @@ ifneq ($(FILMS),)
 	@$(BIN)/scall replay $(FILMS) --budget 2MiB --policy powerlaw --window 1d --exclude-seen --eval-sample 0.2 \
 		--out out/demo-films
 endif
+
+demo-kafka: .venv/installed-tests
+	$(BIN)/python -m tests.demo_kafka
 
 test: .venv/installed-tests lint types
 	$(BIN)/python -m pytest

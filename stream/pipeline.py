@@ -80,8 +80,11 @@ class Pipeline:
         self._versions = versions
         self._pace = pace
         self._position: Position = {}
+        self._saved: Position = {}
         self._batch: Batch | None = None
         self._dead: dict[tuple[int, int], str] = {}
+        """Dead letters of a life before this one that stand ahead of the position."""
+        self._mark: Position = {}
         self._windows: list[WindowReport] = []
         self._saving: _Saving | None = None
         self._resumed = False
@@ -204,7 +207,7 @@ class Pipeline:
 
     def _is_save_due(self) -> bool:
         every_s, since_s = self._pace.checkpoint_every_s, self._ports.host.elapsed_s() - self._saved_s
-        return every_s is not None and not 0 <= since_s < every_s
+        return every_s is not None and not 0 <= since_s < every_s and self._position != self._saved
 
     def _save(self, window: int | None = None) -> None:
         """Save everything of this instant; ``window`` is the index of a window that ends here."""
@@ -213,19 +216,21 @@ class Pipeline:
             self._saved_s = self._ports.host.elapsed_s()
             try:
                 mark = self._ports.dead_letters.mark()
-                future = self._ports.checkpoints.save(self._checkpoint(mark))
+                # The next life has to find what is ahead as well.
+                self._mark = self._mark if self._dead else mark
+                future = self._ports.checkpoints.save(self._checkpoint())
             except StorageError as error:
                 self._survive(error)
                 return
-        self._saving = _Saving(future, self._position, window)
+        self._saving, self._saved = _Saving(future, self._position, window), self._position
         self._acknowledge(wait=False)
 
-    def _checkpoint(self, mark: Position) -> Checkpoint:
+    def _checkpoint(self) -> Checkpoint:
         arrays, trainer_state = self._trainer.state(self._batch, self._position)
         meta = {
             "settings": self._settings,
             "position": _to_json(self._position),
-            "dead_letters": _to_json(mark),
+            "dead_letters": _to_json(self._mark),
             "trainer": trainer_state,
             "policy": self._ports.policy.state(),
             "windows": [msgspec.to_builtins(window) for window in self._windows],
@@ -242,6 +247,7 @@ class Pipeline:
         try:
             num_bytes = saving.future.result()
         except StorageError as error:
+            self._saved = {}
             self._survive(error)
             return
         self._ports.source.commit(saving.position)
@@ -272,14 +278,16 @@ class Pipeline:
         meta = checkpoint.meta
         _require_same(self._settings, meta["settings"])
         self._trainer.restore(dict(checkpoint.arrays), meta["trainer"])
-        self._position = _from_json(meta["position"])
+        self._position = self._saved = _from_json(meta["position"])
         self._windows = msgspec.convert(meta["windows"], list[WindowReport])
         if self._windows and not self._windows[-1].checkpoint_bytes:
             # A checkpoint cannot hold its own size.
             self._windows[-1] = msgspec.structs.replace(self._windows[-1], checkpoint_bytes=checkpoint.num_bytes)
         self._wall_before_s = meta["wall_seconds"]
         self._ports.policy.restore(meta["policy"])
-        self._dead = self._ports.dead_letters.rewind(_from_json(meta["dead_letters"]))
+        self._mark = _from_json(meta["dead_letters"])
+        dead = self._ports.dead_letters.rewind(self._mark)
+        self._dead = {place: dead[place] for place in dead if place[1] >= self._position.get(place[0], 0)}
         self._ports.source.seek(self._position)
         self._resumed = True
         return True

@@ -79,7 +79,7 @@ def write_checkpoint(write: Callable[[bytes | memoryview], None], checkpoint: Ch
     start = _start_of(checkpoint)
     write(start)
     for array in checkpoint.arrays.values():
-        data = _bytes_of(array)
+        data = bytes_of(array).data
         write(data)
         write(_zeros_after(len(data)))
     write(_CHECKSUM.pack(zlib.crc32(start)))
@@ -122,9 +122,9 @@ def _zeros_after(length: int) -> bytes:
     return bytes(-length % ALIGNMENT)
 
 
-def _bytes_of(array: NDArray[Any]) -> memoryview:
+def bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Return the array's bytes in C order: its own memory, unless it is not C-contiguous."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def _describe(dtype: np.dtype[Any]) -> str | dict[str, Any]:
@@ -166,7 +166,7 @@ def _entries(arrays: Mapping[str, NDArray[Any]]) -> Iterator[ArrayEntry]:
         assert not array.dtype.hasobject, f"{name}: {array.dtype} holds references, not values"
         description = _describe(array.dtype)
         assert _dtype_from(description) == array.dtype, f"{name}: {array.dtype} would come back as another type"
-        data = _bytes_of(array)
+        data = bytes_of(array).data
         zeros = _zeros_after(len(data))
         yield ArrayEntry(name, description, array.shape, offset, zlib.crc32(zeros, zlib.crc32(data)))
         offset += len(data) + len(zeros)
@@ -211,7 +211,7 @@ def _read_start(file: BinaryIO) -> Header:
 
 def _read_array(file: BinaryIO, entry: ArrayEntry) -> NDArray[Any]:
     array = np.empty(entry.shape, _dtype_from(entry.dtype))
-    data = _bytes_of(array)
+    data = bytes_of(array).data
     num_read = file.readinto(data)  # type: ignore[attr-defined]
     zeros = file.read(len(_zeros_after(len(data))))
     if num_read != len(data) or zlib.crc32(zeros, zlib.crc32(data)) != entry.checksum:

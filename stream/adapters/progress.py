@@ -71,6 +71,7 @@ class ConsoleReporter:
         self._bar = _bar(self._console, clock, known=total is not None)
         self._task = self._bar.add_task("", total=total, rate="", memory="", hits="", behind="", dead="")
         self._live: Live | None = None
+        self._told: Progress | None = None
 
     def __enter__(self) -> Self:
         if not self._quiet and self._console.is_terminal and self._live is None:
@@ -107,7 +108,8 @@ class ConsoleReporter:
         self._bar.update(self._task, completed=counts.events, **shown)
         if self._live is not None:
             self._live.update(self._picture(), refresh=True)
-        elif progress.lag is not None and not self._console.is_terminal:
+        elif progress.lag is not None and not self._console.is_terminal and progress != self._told:
+            self._told = progress
             self._print(", ".join(text for text in shown.values() if text))
         self._next_refresh = self._clock() + (_SECONDS_PER_REFRESH if self._live is not None else _SECONDS_PER_LINE)
 
@@ -193,8 +195,11 @@ def _window_line(window: WindowReport) -> str:
     return "  ".join(parts)
 
 
-def final_summary(report: Report, page: Path | None = None) -> str:
-    """Return the result of a run in a few aligned lines for standard output, ``page`` among them if given."""
+def final_summary(report: Report, page: Path | None = None, go_on: str = "with --resume") -> str:
+    """Return the result of a run in a few aligned lines for standard output, ``page`` among them if given.
+
+    ``go_on`` says how a run that was interrupted goes on.
+    """
     quality, counts, k = report.quality, report.counts, report.top_k
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
@@ -203,7 +208,7 @@ def final_summary(report: Report, page: Path | None = None) -> str:
     def add(name: str, *parts: str) -> None:
         table.add_row(Text(name), Text(", ".join(part for part in parts if part)))
 
-    state = "" if report.finished else "interrupted: go on with --resume"
+    state = "" if report.finished else f"interrupted: go on {go_on}"
     add("data", report.data, f"policy {report.policy}", f"seed {report.seed}", state)
     rate = f"{count_text(report.events_per_second)} events/s" if report.events_per_second is not None else ""
     add("learnt", plural(counts.learnt, "event"), rate, f"{seconds_text(report.wall_seconds)} in all")

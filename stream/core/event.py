@@ -66,8 +66,10 @@ def hash_id(name: str, side: int) -> int:
 @njit(cache=True, nogil=True)
 def _sum_of_offsets(partition: Any, offset: Any) -> Any:
     total = np.uint64(0)
+    # Mixing leaves zero as it is, and the first record of the first partition must count.
+    addend = np.uint64(0x9E3779B97F4A7C15)
     for i in range(len(offset)):
-        total += mix64(mix64(np.uint64(partition[i])) ^ np.uint64(offset[i]))
+        total += mix64(mix64(np.uint64(partition[i]) + addend) ^ np.uint64(offset[i]))
     return total
 
 

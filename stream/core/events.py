@@ -15,6 +15,7 @@ from stream.core.kernels import lean_on_context, learn_event
 from stream.core.memory import ITEM_TOP, NUM_LEARNT, ORIGIN_S, RECENT_NEXT, USER_TOP, Memory
 from stream.core.model import NUM_RATES, Hyper, Shared, Workspace, build_context, gap_since, history_length
 from stream.core.numeric import FAST_MATH
+from stream.core.ranking import rank_item
 
 _f = np.float32
 _RESCALE_AT = 2.0**30
@@ -127,3 +128,17 @@ def begin_test(m: Memory, p: Shared, h: Hyper, w: Workspace, user_key: Any, item
     gap = gap_since(m, user, timestamp_ms // 1000)
     width = build_context(m, p, w.x, user, gap, h.num_ids)
     return user, item, gap, width
+
+
+@njit(cache=True, nogil=True, _nrt=False)
+def rank_event(
+    m: Memory, p: Shared, h: Hyper, w: Workspace, user_key: Any, item_key: Any, timestamp_ms: int, rank: Any
+) -> Any:
+    """Rank an event's item as :func:`~stream.core.ranking.rank_item` does; return (gap, item), -1 for unknown.
+
+    An item that is not known, or that the filter of pairs holds for this user, gets no rank.
+    """
+    user, item, gap, width = begin_test(m, p, h, w, user_key, item_key, timestamp_ms)
+    if item >= 0 and not seen.contains(m, user_key, item_key):
+        rank_item(m, p, h, w, width, gap, user, item, user_key, rank)
+    return gap, item

@@ -150,10 +150,10 @@ def drop_known(poll: Poll, position: Mapping[int, int]) -> tuple[Poll, int]:
 
 
 def _members(events: EventBatch, dead: Mapping[tuple[int, int], str]) -> NDArray[np.bool_]:
-    found = np.zeros(events.num_events, np.bool_)
-    for partition, offset in dead:
-        found |= (events.partition == partition) & (events.offset == offset)
-    return found
+    if not dead:
+        return np.zeros(events.num_events, np.bool_)
+    places = zip(events.partition.tolist(), events.offset.tolist(), strict=True)
+    return np.fromiter((place in dead for place in places), np.bool_, events.num_events)
 
 
 def _end_of(poll: Poll) -> dict[int, int]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from stream.core import arena, memory, ranking, resizing, seen
 from stream.core.event import ITEM, USER, EventBatch, hash_id
-from stream.core.events import begin_test, learn_events
+from stream.core.events import begin_test, learn_events, rank_event
 from stream.core.memory import USER_NEWBORN, Layout, Memory
 from stream.core.model import Hyper, Shared, new_shared, new_workspace
 from stream.core.sizes import Curve, FrequencyHistogram, SizeBounds, SizeDecision, plan_sizes
@@ -129,13 +129,9 @@ class Recommender:
     def test(self, user_key: Any, item_key: Any, timestamp_ms: int) -> Ranked:
         """Rank one event's item against all items known, before the event is learnt."""
         rank = np.full(ranking.NUM_RANKINGS, np.inf)
-        user, item, gap, width = begin_test(
-            self.memory, self.shared, self.hyper, self._workspace, user_key, item_key, timestamp_ms
+        gap, item = rank_event(
+            self.memory, self.shared, self.hyper, self._workspace, user_key, item_key, timestamp_ms, rank
         )
-        if item >= 0 and not self.is_seen(user_key, item_key):
-            ranking.rank_item(
-                self.memory, self.shared, self.hyper, self._workspace, width, gap, user, item, user_key, rank
-            )
         return Ranked(rank, gap, item < 0)
 
     def is_seen(self, user_key: Any, item_key: Any) -> bool:

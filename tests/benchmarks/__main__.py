@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import quality, runs, speed
+from tests.benchmarks import kafka, quality, runs, speed
 
 BENCHMARKS = {
     "learning": speed.learning,
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "churn": runs.churn,
     "end_to_end": runs.end_to_end,
     "start_up": runs.start_up,
+    "kafka": kafka.kafka,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

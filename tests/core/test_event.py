@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.core.event import ITEM, MAX_ID_BYTES, USER, EventBatch, hash_id, hash_spans, mix64
+from stream.core.event import (
+    ITEM,
+    MAX_ID_BYTES,
+    NO_EVENTS,
+    USER,
+    EventBatch,
+    digest_of,
+    hash_id,
+    hash_spans,
+    mix64,
+)
 from tests.core import twins
 
 quick = settings(derandomize=True, deadline=None, max_examples=100)
@@ -84,3 +94,34 @@ def test_an_item_keeps_its_id_through_cuts_and_permutations(
     assert cut.item.tolist() == [twins.key_of(name, ITEM) for name in item_names(cut)]
     assert cut.user.tolist() == [twins.key_of(f"user {i}".encode(), USER) for i in cut.offset]
     assert cut.item_data is events.item_data
+
+
+# Digests of what was learnt
+
+places = st.tuples(st.integers(0, 2**31 - 1), st.integers(0, 2**62))
+
+
+def digest(records: list[tuple[int, int]]) -> int:
+    columns = np.array(records, np.int64).reshape(-1, 2)
+    return digest_of(columns[:, 0].astype(np.int32), columns[:, 1].copy())
+
+
+@quick
+@given(records=st.lists(places, max_size=20), seed=st.integers(0, 99), cut=st.integers(0, 20))
+def test_a_digest_is_a_sum_over_records_in_any_order(records: list[tuple[int, int]], seed: int, cut: int) -> None:
+    salted = ((twins.mix64((partition + 0x9E3779B97F4A7C15) % 2**64), offset) for partition, offset in records)
+    whole = sum(twins.mix64(salt ^ offset) for salt, offset in salted) % 2**64
+    assert digest(records) == whole
+    shuffled = [records[i] for i in np.random.default_rng(seed).permutation(len(records))]
+    assert (digest(shuffled[:cut]) + digest(shuffled[cut:])) % 2**64 == whole
+
+
+def test_nothing_has_the_digest_0() -> None:
+    assert digest_of(NO_EVENTS.partition, NO_EVENTS.offset) == 0
+
+
+def test_a_record_lost_doubled_or_of_another_partition_shows_in_the_digest() -> None:
+    records = [(partition, offset) for partition in range(3) for offset in range(200)]
+    digests = {digest(records), digest([*records, records[7]]), digest(records[1:]), digest([*records[1:], (3, 0)])}
+    digests |= {digest([record]) for record in records}
+    assert len(digests) == 4 + len(records)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.core.event import EventBatch, Origin, Poll, Rejection
-from stream.core.intake import Batch, Intake
+from stream.core.event import NO_EVENTS, EventBatch, Gap, Origin, Poll, Rejection
+from stream.core.intake import Batch, Intake, drop_known
 
 quick = settings(derandomize=True, deadline=None, max_examples=100)
 FAR, LATE, UNREADABLE = "timestamp far in the future", "late event", "no event"
+NOTHING_DEAD: Mapping[tuple[int, int], str] = {}
 CONFIRMATIONS = 100
 """So many events in a row, far ahead, are believed."""
 
@@ -75,8 +76,8 @@ def poll_of(records: list[Record]) -> Poll:
     return Poll(batch, unreadable)
 
 
-def sort(rules: Rules, records: list[Record]) -> Batch:
-    return rules.intake().sort(poll_of(records), origin, {})
+def sort(rules: Rules, records: list[Record], dead: Mapping[tuple[int, int], str] = NOTHING_DEAD) -> Batch:
+    return rules.intake().sort(poll_of(records), origin, dead)
 
 
 def origin(partition: int, number: int) -> Origin:
@@ -238,7 +239,89 @@ def test_a_batch_without_rejections_moves_no_events() -> None:
     assert batch.events is batch.raw
 
 
+# Dead letters of a life before this one
+
+
+@quick
+@given(rules, streams, polls, st.sets(st.tuples(st.integers(0, 2), st.integers(0, 40)), max_size=20))
+def test_a_dead_letter_stays_dead_with_its_reason_and_changes_nothing_for_others(
+    rules: Rules, records: list[Record], sizes: list[int], letters: set[tuple[int, int]]
+) -> None:
+    dead = {letter: f"reason {number}" for number, letter in enumerate(sorted(letters))}
+    alive, outcome = naive_outcome(rules, records), Outcome([], [], [], {record.partition: [] for record in records})
+    intake, turn = rules.intake(), 0
+    while records:
+        poll, records = records[: sizes[turn % len(sizes)]], records[sizes[turn % len(sizes)] :]
+        batch = intake.sort(poll_of(poll), origin, dead)
+        outcome.learnt.extend(names(batch.events))
+        outcome.late.extend(names(batch.events.take(np.flatnonzero(batch.late))))
+        outcome.tested.extend(names(batch.events.take(batch.tested)))
+        for rejection in batch.rejections:
+            outcome.rejected[rejection.partition].append((rejection.offset, rejection.reason))
+        turn += 1
+    for kept, all_of_them in zip(outcome[:3], alive[:3], strict=True):
+        assert kept == [name for name in all_of_them if name not in dead]
+    for partition, rejected in alive.rejected.items():
+        # What cannot be read has a reason of its own, now as then.
+        reasons = {
+            offset: dead[name]
+            for name in alive.learnt
+            if name in dead and (offset := name[1]) is not None and name[0] == partition
+        }
+        reasons |= {
+            offset: reason if reason == UNREADABLE else dead.get((partition, offset), reason)
+            for offset, reason in rejected
+        }
+        assert outcome.rejected[partition] == sorted(reasons.items())
+
+
+def test_a_late_event_that_is_a_letter_already_is_not_learnt_when_it_comes_first() -> None:
+    records = [Record(0, 0, 50), Record(1, 0, 40), Record(0, 1, 60)]
+    batch = sort(Rules(), records, {(1, 0): LATE})
+    assert names(batch.events) == [(0, 0), (0, 1)]
+    whence = Origin("partition 1, line 1")
+    assert batch.rejections == [Rejection(1, 0, whence, LATE, "event time 1970-01-01T00:00:00.040Z")]
+    assert names(sort(Rules(), records).events) == [(0, 0), (1, 0), (0, 1)]
+
+
+# Records that are given again
+
+
+@quick
+@given(streams, st.dictionaries(st.integers(0, 3), st.integers(0, 200)))
+def test_records_before_the_position_are_dropped_and_counted(records: list[Record], position: dict[int, int]) -> None:
+    poll = poll_of(records)
+    kept, num_known = drop_known(poll, position)
+    new = [record for record in records if record.offset >= position.get(record.partition, 0)]
+    assert num_known == len(records) - len(new)
+    assert names(kept.events) == [(p, offset) for p, offset, time in new if time is not None]
+    assert kept.rejections == [r for r in poll.rejections if r.offset >= position.get(r.partition, 0)]
+    assert kept.events.timestamp_ms.tolist() == [record.time for record in new if record.time is not None]
+
+
+def test_what_a_poll_says_beside_its_records_is_never_dropped() -> None:
+    poll = poll_of([Record(0, 3, 1)])._replace(gaps=(Gap(1, 0, 9),), is_to_be_saved=True)
+    assert drop_known(poll, {0: 3}) == (poll, 0)
+    kept, num_known = drop_known(poll, {0: 4, 1: 20})
+    assert (kept.gaps, kept.is_to_be_saved, kept.events.num_events, num_known) == ((Gap(1, 0, 9),), True, 0, 1)
+
+
 # Positions
+
+
+def test_a_gap_moves_the_position_of_its_partition() -> None:
+    intake = Rules().intake()
+    batch = intake.sort(Poll(NO_EVENTS, [], (Gap(0, 3, 7), Gap(2, 5, 5))), origin, {})
+    assert batch.gaps == (Gap(0, 3, 7), Gap(2, 5, 5))
+    assert batch.position_before(0) == {0: 7, 2: 5}
+    assert batch.position_after(0) == {}
+
+
+def test_a_gap_lies_before_the_events_of_its_poll() -> None:
+    poll = poll_of([Record(0, 7, 1), Record(0, 8, 2), Record(1, 4, None)])._replace(gaps=(Gap(0, 3, 7), Gap(1, 2, 4)))
+    batch = Rules().intake().sort(poll, origin, {})
+    assert [batch.position_before(cut) for cut in range(3)] == [{0: 7, 1: 5}, {0: 8, 1: 5}, {0: 9, 1: 5}]
+    assert [batch.position_after(cut) for cut in range(3)] == [{}, {0: 8}, {0: 9}]
 
 
 @quick

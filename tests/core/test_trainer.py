@@ -1,6 +1,7 @@
 """The trainer stops where a count on paper stops, goes on from any state bit by bit, and holds itself to its budget."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from stream.commands.assembly import build_trainer
 from stream.config import make_settings
 from stream.core import memory
-from stream.core.event import ITEM, USER, EventBatch, Origin, Poll
+from stream.core.event import ITEM, USER, EventBatch, Origin, Poll, digest_of
 from stream.core.intake import Batch
 from stream.core.sizes import Curve, SizeDecision
 from stream.core.trainer import Step, Trainer, summarise_sizes
@@ -148,6 +149,23 @@ def test_what_was_learnt_is_counted_and_the_window_keeps_its_span() -> None:
     assert trainer.clock.running_max_ms == max(times)
     trainer.note_learnt(batch, 100, 100)
     assert trainer.account.counts() == counts
+
+
+@quick
+@given(ends=st.lists(st.integers(0, 60), max_size=4), num_learnt=st.integers(0, 60))
+def test_the_digest_is_of_the_records_learnt_and_of_no_others(ends: list[int], num_learnt: int) -> None:
+    trainer = new_trainer()
+    events = stream(60)._replace(partition=np.arange(60, dtype=np.int32) % 3)
+    batch = sort(trainer, events)
+    num_learnt = min(num_learnt, batch.events.num_events)
+    assert trainer.digest == "0" * 16
+    for begin, end in pairwise(sorted([0, *(min(end, num_learnt) for end in ends), num_learnt])):
+        trainer.note_learnt(batch, begin, end)
+    learnt = batch.events.cut(0, num_learnt)
+    assert trainer.digest == f"{digest_of(learnt.partition, learnt.offset):016x}"
+    restored = new_trainer()
+    restored.restore(*frozen(trainer, batch, batch.position_before(num_learnt)))
+    assert restored.digest == trainer.digest
 
 
 def test_an_event_is_tested_before_it_is_learnt() -> None:

@@ -91,7 +91,8 @@ class GroupReader:
         self._ready: deque[Decoded | None] = deque()
         self._heard_s = 0.0
         self._to_commit: Position | None = None
-        self._saved = threading.Event()
+        self._num_asked = self._num_saved = 0
+        """Of polls to be saved: how many there were, and how many are."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kafka", daemon=True)
 
@@ -101,11 +102,10 @@ class GroupReader:
         """Begin to read."""
         self._thread.start()
 
-    def commit(self, position: Position, *, all_is_saved: bool) -> None:
-        """Have a position committed; ``all_is_saved``: it is behind everything that was asked to be saved."""
+    def commit(self, position: Position, *, num_saved: int) -> None:
+        """Have a position committed, behind all that the first ``num_saved`` polls to be saved were to hold."""
         self._to_commit = dict(position)
-        if all_is_saved:
-            self._saved.set()
+        self._num_saved = num_saved
 
     def stop(self) -> None:
         """Commit what is to be committed, leave the group, close the client; takes a few seconds at most."""
@@ -190,9 +190,11 @@ class GroupReader:
                 answer(partition, bounds)
             del self._questions[partition]
 
-    def _begin_at_end(self, partition: TopicPartition, bounds: Bounds) -> None:
+    def _begin(self, start: Start, partition: TopicPartition, bounds: Bounds) -> None:
         # A gap without records, so that the next checkpoint knows from where on this model reads.
-        self._skip(partition, bounds.end, bounds.end)
+        if partition not in self._next:
+            offset = bounds.begin if start is Start.EARLIEST else bounds.end
+            self._skip(partition, offset, offset)
 
     def _recover(self, offset: int, partition: TopicPartition, bounds: Bounds) -> None:
         if offset > bounds.end:
@@ -223,8 +225,7 @@ class GroupReader:
         """Go on where this model has come to, whatever the broker has as committed."""
         self._owned |= partitions
         fresh = partitions - self._next.keys()
-        if self._start is Start.LATEST:
-            self._questions |= dict.fromkeys(fresh, self._begin_at_end)
+        self._questions |= dict.fromkeys(fresh, partial(self._begin, self._start))
         begin = {partition: self._next.get(partition, self._start) for partition in partitions}
         # Partitions that are added later are read from their first record.
         self._start = Start.EARLIEST
@@ -235,10 +236,10 @@ class GroupReader:
         """Have a checkpoint made of all that was read before partitions are given up."""
         if self._stopping.is_set():
             return
-        self._saved.clear()
+        self._num_asked += 1
         self._ready.append(Decoded(Poll(NO_EVENTS, [], (), is_to_be_saved=True), _no_origin))
         begin_s = time.monotonic()
-        while not self._saved.wait(_POLL_S / 10) and not self._stopping.is_set():
+        while self._num_saved < self._num_asked and not self._stopping.wait(_POLL_S / 10):
             self._hand_over(_POLL_S)
             if time.monotonic() - begin_s > self._kafka.drain_timeout_s:
                 _log.warning(
@@ -263,7 +264,7 @@ class GroupReader:
             )
             _log.warning(told, len(self._owned), num, topics, self._kafka.group)
         else:
-            _log.log(level, "owns all %d partitions of %s", num, topics)
+            _log.log(level, "owns every partition of %s (%d)", topics, num)
 
 
 def _no_origin(number: int) -> Origin:

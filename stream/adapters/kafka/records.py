@@ -20,7 +20,6 @@ from stream.service_settings import KEY, TIMESTAMP, Schema
 ABSURD_TIME: Final = "absurd timestamp"
 
 _SHOWN_BYTES: Final = 200
-_Texts = list[str | bytes | None]
 
 
 class Decoded(NamedTuple):
@@ -75,7 +74,7 @@ class RecordDecoder:
     def _rows(self, chunks: Sequence[Chunk]) -> TextColumns:
         values = [value for chunk in chunks for value in chunk.value]
         rows, faults, details = self._decode_all(values)
-        arrays = [_text_array(self._texts(field, rows, chunks), details) for field in self._fields if field is not None]
+        arrays = [_as_text(self._column(field, rows, chunks), details) for field in self._fields if field is not None]
         arrays += [None] * (len(self._fields) - len(arrays))
         return TextColumns.from_arrow(arrays, np.arange(len(values)), faults)
 
@@ -112,17 +111,16 @@ class RecordDecoder:
         except (msgspec.DecodeError, RecursionError):
             return None, MALFORMED, value[:_SHOWN_BYTES]
 
-    def _texts(self, field: str, rows: list[Any], chunks: Sequence[Chunk]) -> _Texts:
+    def _column(self, field: str, rows: list[Any], chunks: Sequence[Chunk]) -> list[Any]:
         if field == KEY:
             return [key for chunk in chunks for key in chunk.key]
         if field == TIMESTAMP:
-            times = (time for chunk in chunks for time in chunk.timestamp_ms)
-            return [str(time) if time >= 0 else None for time in times]
+            return [time if time >= 0 else None for chunk in chunks for time in chunk.timestamp_ms]
         found = rows
         for name in field.split("."):
             attribute = _attribute(name)
             found = [None if row is None else getattr(row, attribute) for row in found]
-        return [value if value.__class__ is str or value is None else str(value) for value in found]
+        return found
 
     def _without_absurd(self, poll: Poll, written_ms: NDArray[np.int64], origin: Callable[[int], Origin]) -> Poll:
         events = poll.events
@@ -150,7 +148,20 @@ def _merged(poll: Poll) -> Poll:
     return poll._replace(events=events.take(np.argsort(reached_ms, kind="stable")))
 
 
-def _text_array(texts: _Texts, details: dict[int, bytes]) -> Any:
+def _as_text(column: list[Any], details: dict[int, bytes]) -> Any:
+    """Return values as text, ``large_binary``; those with a detail as that."""
+    if not details:
+        try:
+            array = pa.array(column)
+        except (pa.ArrowException, OverflowError):
+            pass
+        else:
+            # Where all values are of one kind, no Python looks at each.
+            if pa.types.is_string(array.type) or pa.types.is_binary(array.type):
+                return array.cast(pa.large_binary())
+            if pa.types.is_integer(array.type):
+                return array.cast(pa.large_string()).cast(pa.large_binary())
+    texts = [value if value.__class__ in (str, bytes) or value is None else str(value) for value in column]
     for i, detail in details.items():
         texts[i] = detail
     return pa.array(texts, pa.large_binary())

@@ -37,7 +37,8 @@ class KafkaSource:
         self._reader: GroupReader | None = None
         self._origin: Callable[[int], Origin] | None = None
         self._given: Position = {}
-        self._to_be_saved: Position | None = None
+        self._num_to_save = self._num_saved = 0
+        self._to_be_saved: Position = {}
 
     @property
     def name(self) -> str:
@@ -70,7 +71,7 @@ class KafkaSource:
         poll, self._origin = decoded
         self._note_given(poll)
         if poll.is_to_be_saved:
-            self._to_be_saved = dict(self._given)
+            self._num_to_save, self._to_be_saved = self._num_to_save + 1, dict(self._given)
         return poll
 
     def _start(self) -> GroupReader:
@@ -102,12 +103,10 @@ class KafkaSource:
 
     def commit(self, position: Position) -> None:
         """Have the position committed to the broker, in the background."""
-        asked = self._to_be_saved
-        is_saved = asked is not None and all(position.get(number, 0) >= end for number, end in asked.items())
-        if is_saved:
-            self._to_be_saved = None
+        if all(position.get(number, 0) >= end for number, end in self._to_be_saved.items()):
+            self._num_saved = self._num_to_save
         if self._reader is not None:
-            self._reader.commit(position, all_is_saved=is_saved)
+            self._reader.commit(position, num_saved=self._num_saved)
 
     def close(self) -> None:
         """Leave the group and close the client; takes a few seconds at most, whatever the broker does."""

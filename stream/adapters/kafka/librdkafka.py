@@ -1,0 +1,385 @@
+"""Consumers over librdkafka, by confluent-kafka: an optional package, and ten times as fast.
+
+Everything that it calls back, it calls from within ``consume``, in the thread that called that.
+"""
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from threading import Thread
+from typing import Any, Final
+
+from stream.adapters.kafka import contact
+from stream.adapters.kafka.administration import holder_of, leave_group
+from stream.adapters.kafka.client import (
+    Bounds,
+    BrokerError,
+    Chunk,
+    OutOfRangeError,
+    Rebalances,
+    Start,
+    TopicPartition,
+)
+from stream.adapters.kafka.librdkafka_client import PROBE_S, LibrdkafkaClient
+from stream.adapters.kafka.librdkafka_producer import LibrdkafkaProducer
+from stream.service_settings import Kafka
+
+__all__ = ["LibrdkafkaConsumer", "LibrdkafkaProducer"]
+
+MAX_POLL_RECORDS: Final = 8_192
+CONSUME_RECORDS: Final = 1_024
+"""Asked for at once: more leave the processor's cache before they are columns."""
+MAX_HELD: Final = 1_000
+
+
+class LibrdkafkaConsumer:
+    """A :class:`~stream.adapters.kafka.client.GroupConsumer` over librdkafka.
+
+    ``instance`` makes it a static member: a process that was killed and started again takes its own place, without
+    waiting for the session time-out. Raises :class:`BrokerError` where no broker answers,
+    :class:`~stream.errors.UsageError` where the package is missing.
+    """
+
+    def __init__(self, kafka: Kafka, instance: str | None = None) -> None:
+        self._kafka = kafka
+        self._instance = instance
+        self._client = LibrdkafkaClient(kafka)
+        self._library = self._client.library
+        self._refusal = self._library.KafkaException
+        self._consumer = self._open()
+        self._member: str | None = None
+        self._topics: dict[str, int] = {}
+        """Topics, and how many partitions each has."""
+        self._counted_at = 0.0
+        self._owned: frozenset[TopicPartition] = frozenset()
+        self._at_end: set[TopicPartition] = set()
+        self._errors: deque[OutOfRangeError] = deque()
+        self._held: list[Chunk] = []
+        """Received and not given yet."""
+        self._paused = False
+        self._stopped = False
+        self._fenced = False
+        self._contact = contact.Contact(kafka)
+        self._probed_at = 0.0
+        self._commit_failure = ""
+        self._closed = False
+
+    def subscribe(self, topics: Sequence[str], rebalances: Rebalances) -> None:
+        """Join the group; see :class:`~stream.adapters.kafka.client.GroupConsumer`."""
+        self._topics = dict.fromkeys(topics, 0)
+        self._count_partitions(contact.FIRST_CONTACT_S)
+        self._rebalances = rebalances
+        self._join()
+
+    def poll(self, timeout_s: float) -> list[Chunk]:
+        """Return the next records, waiting up to ``timeout_s``, or longer while a rebalance is answered."""
+        if self._fenced:
+            self._join_anew()
+        if self._client.failure:
+            raise self._client.failure
+        if self._paused:
+            self._hold(timeout_s)
+            return []
+        if not self._held:
+            self._raise_errors()
+            self._receive(1, timeout_s)
+        while self._held and len(self._held[0].offset) < MAX_POLL_RECORDS:
+            if self._receive(CONSUME_RECORDS, 0) < CONSUME_RECORDS:
+                break
+        chunks, self._held = self._held, []
+        self._keep_contact(heard=bool(chunks))
+        if not chunks:
+            self._raise_errors()
+        return chunks
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read an owned partition from ``offset`` next."""
+        theirs = self._theirs(partition, offset)
+        # The library's own seek fails for a partition that nothing is read from, be it for an offset out of range.
+        self._consumer.incremental_unassign([theirs])
+        self._assign([theirs])
+        self._forget(frozenset([partition]))
+
+    def pause(self) -> None:
+        """Give nothing from any partition owned; what was fetched is kept."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Give from all partitions owned again."""
+        self._paused = False
+        if self._stopped:
+            self._stopped = False
+            self._consumer.resume(self._consumer.assignment())
+
+    def commit(self, offsets: Mapping[TopicPartition, int], timeout_s: float | None = None) -> None:
+        """Commit what is owned in the background, or within ``timeout_s``; failing is logged."""
+        theirs = [self._theirs(partition, offset) for partition, offset in offsets.items() if partition in self._owned]
+        if not theirs:
+            return
+
+        def run() -> None:
+            try:
+                self._consumer.commit(offsets=theirs, asynchronous=timeout_s is None)
+            except self._refusal as error:
+                self._note_commit(error.args[0], theirs)
+
+        if timeout_s is None:
+            run()
+        else:
+            _run_aside(run, timeout_s)
+
+    def bounds(self, partition: TopicPartition, timeout_s: float) -> Bounds:
+        """Ask the broker which offsets a partition holds."""
+        try:
+            return Bounds(*self._consumer.get_watermark_offsets(self._theirs(partition), timeout=timeout_s))
+        except self._refusal as error:
+            raise self._client.explain(error.args[0], f"for the offsets of {partition}") from error
+
+    def num_partitions(self) -> int:
+        """Return how many partitions the subscribed topics have, as last heard."""
+        if time.monotonic() - self._counted_at > self._kafka.new_partitions_s:
+            try:
+                self._count_partitions(PROBE_S)
+            except BrokerError:
+                self._counted_at = time.monotonic()
+        return sum(self._topics.values())
+
+    def ends(self) -> dict[TopicPartition, int]:
+        """Return the end offsets of owned partitions, as last heard."""
+        found = {p: self._consumer.get_watermark_offsets(self._theirs(p), cached=True)[1] for p in self._owned}
+        return {partition: end for partition, end in found.items() if end >= 0}
+
+    def has_caught_up(self) -> bool:
+        """Return whether everything that the owned partitions held when last heard of was given."""
+        return bool(self._owned) and self._owned <= self._at_end and not self._held
+
+    def close(self, timeout_s: float) -> None:
+        """Leave the group, without a word to the rebalances, and close."""
+        if self._closed:
+            return
+        self._closed = True
+        deadline = time.monotonic() + timeout_s
+        _run_aside(self._consumer.close, timeout_s)
+        if self._instance and self._member and not self._client.failure:
+            leave_group(self._kafka, self._instance, self._member, max(0.1, deadline - time.monotonic()))
+
+    # Membership
+
+    def _open(self) -> Any:
+        options = _consumer_options(self._kafka, self._instance) | {"on_commit": self._note_commit}
+        return self._client.open(self._library.Consumer, options)
+
+    def _join(self) -> None:
+        def assigned(_consumer: object, partitions: list[Any]) -> None:
+            ours = _ours(partitions)
+            self._member = self._consumer.memberid()
+            if ours and not self._closed:
+                starts = self._rebalances.assigned(ours)
+                self._assign([self._theirs(partition, starts[partition]) for partition in ours])
+                self._owned |= ours
+
+        def revoked(_consumer: object, partitions: list[Any]) -> None:
+            self._give_up(partitions, self._rebalances.revoked)
+
+        def lost(_consumer: object, partitions: list[Any]) -> None:
+            self._give_up(partitions, self._rebalances.lost)
+
+        self._consumer.subscribe(list(self._topics), on_assign=assigned, on_revoke=revoked, on_lost=lost)
+
+    def _join_anew(self) -> None:
+        """Find out who fenced this member off. If nobody did, begin again.
+
+        The library's static members fence themselves off when the broker comes back, after the session time-out, just
+        while the loss of partitions is being answered (https://github.com/confluentinc/librdkafka/issues/3437).
+        """
+        assert self._instance
+        try:
+            holder = holder_of(self._kafka, self._instance, PROBE_S)
+            if holder not in (None, self._member):
+                self._client.failure = contact.place_taken(self._kafka, self._instance)
+                return
+            fenced, self._consumer = self._consumer, self._open()
+        except BrokerError:
+            return  # until the next poll
+        _run_aside(fenced.close, PROBE_S)
+        self._fenced = False
+        if self._owned:
+            lost, self._owned = self._owned, frozenset()
+            self._rebalances.lost(lost)
+            self._forget(lost)
+        self._join()
+
+    # Partitions
+
+    def _theirs(self, partition: TopicPartition, start: int | Start = 0) -> Any:
+        if isinstance(start, Start):
+            start = self._library.OFFSET_BEGINNING if start is Start.EARLIEST else self._library.OFFSET_END
+        return self._library.TopicPartition(partition.topic, partition.partition, start)
+
+    def _assign(self, partitions: list[Any]) -> None:
+        self._consumer.incremental_assign(partitions)
+        if self._stopped:
+            self._consumer.pause(partitions)
+
+    def _give_up(self, partitions: list[Any], tell: Callable[[frozenset[TopicPartition]], None]) -> None:
+        if self._closed or not partitions:
+            return
+        ours = _ours(partitions)
+        try:
+            tell(ours)
+        finally:
+            self._consumer.incremental_unassign(partitions)
+            self._owned -= ours
+            self._forget(ours)
+
+    def _forget(self, partitions: frozenset[TopicPartition]) -> None:
+        """Drop what was received of partitions and not given: it is out of date."""
+        self._at_end -= partitions
+        self._errors = deque(error for error in self._errors if error.partition not in partitions)
+        self._held = [chunk for chunk in self._held if chunk.partition not in partitions]
+
+    def _count_partitions(self, timeout_s: float) -> None:
+        """Ask how many partitions the topics have; raises :class:`BrokerError` for the first that cannot be asked."""
+        for topic in self._topics:
+            try:
+                found = self._consumer.list_topics(topic, timeout=timeout_s).topics[topic]
+            except self._refusal as error:
+                raise self._client.explain(error.args[0], f"for topic {topic}") from error
+            if found.error and found.error.code() == self._library.KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise contact.no_such_topic(self._kafka, [topic])
+            if found.error:
+                raise self._client.explain(found.error, f"to read {topic}")
+            self._topics[topic] = len(found.partitions)
+        self._counted_at = time.monotonic()
+
+    # Messages
+
+    def _receive(self, number: int, timeout_s: float) -> int:
+        """Add to what is held; return how many messages came."""
+        # This may call back, whereupon what is held of partitions given up is dropped. Only then may it be added to.
+        messages = self._consumer.consume(number, timeout_s)
+        if any(map(self._library.Message.error, messages)):
+            chunks = self._columns([message for message in messages if self._is_record(message)])
+        else:
+            chunks = self._columns(messages)
+            self._at_end.difference_update(chunk.partition for chunk in chunks)
+        for chunk in chunks:
+            if self._held and self._held[-1].partition == chunk.partition:
+                for column, more in zip(self._held[-1][1:], chunk[1:], strict=True):
+                    column += more
+            else:
+                self._held.append(chunk)
+        return len(messages)
+
+    def _hold(self, timeout_s: float) -> None:
+        """Keep what comes for ``timeout_s``, one message at most, while it calls back.
+
+        The library calls back only when it is asked for messages; pausing it as well would throw away what it has
+        fetched, so that is for long pauses.
+        """
+        deadline = time.monotonic() + timeout_s
+        if sum(len(chunk.offset) for chunk in self._held) >= MAX_HELD and not self._stopped:
+            self._stopped = True
+            self._consumer.pause(self._consumer.assignment())
+        self._receive(1, timeout_s)
+        time.sleep(max(0.1, deadline - time.monotonic()))
+
+    def _columns(self, messages: list[Any]) -> list[Chunk]:
+        kind = self._library.Message
+        if len(self._owned) == 1:
+            groups = {next(iter(self._owned)): messages} if messages else {}
+        else:
+            groups = defaultdict(list)
+            for topic, partition, message in zip(
+                map(kind.topic, messages), map(kind.partition, messages), messages, strict=True
+            ):
+                groups[TopicPartition(topic, partition)].append(message)
+        return [
+            Chunk(
+                partition,
+                list(map(kind.offset, group)),
+                [timestamp_ms for _, timestamp_ms in map(kind.timestamp, group)],
+                list(map(kind.key, group)),
+                list(map(kind.value, group)),
+            )
+            for partition, group in groups.items()
+        ]
+
+    def _is_record(self, message: Any) -> bool:
+        """Return whether a message is a record; where it is an error, note that."""
+        error, codes = message.error(), self._library.KafkaError
+        partition = TopicPartition(message.topic(), message.partition())
+        if error is None:
+            self._at_end.discard(partition)
+            return True
+        if error.code() == codes._PARTITION_EOF:
+            self._at_end.add(partition)
+        elif error.code() in (codes._AUTO_OFFSET_RESET, codes._LOG_TRUNCATION):
+            self._errors.append(OutOfRangeError(partition, message.offset()))
+        elif error.code() == codes._FATAL and self._instance and "fenced" in error.str():
+            self._fenced = True
+        else:
+            self._client.note(error)
+        return False
+
+    def _keep_contact(self, *, heard: bool) -> None:
+        if heard:
+            self._client.is_down = False
+        elif self._client.is_down and time.monotonic() - self._probed_at > 1:
+            self._probed_at = time.monotonic()
+            try:
+                # The library says when a broker goes, not when it comes.
+                self._consumer.list_topics(self._kafka.topics[0], timeout=PROBE_S)
+                self._client.is_down = False
+            except self._refusal:
+                pass
+        self._contact.note(answers=not self._client.is_down)
+
+    def _raise_errors(self) -> None:
+        if self._client.failure:
+            raise self._client.failure
+        if self._errors:
+            raise self._errors.popleft()
+
+    def _note_commit(self, error: Any, _partitions: object) -> None:
+        failure = error.name() if error else ""
+        if failure and failure != self._commit_failure:
+            contact.logger.info("offsets of group %s were not committed: %s", self._kafka.group, failure)
+        self._commit_failure = failure
+
+
+def _consumer_options(kafka: Kafka, instance: str | None) -> dict[str, Any]:
+    session_timeout_ms = round(kafka.session_timeout_s * 1000)
+    static = {"group.instance.id": instance} if instance else {}
+    return static | {
+        "group.id": kafka.group,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": session_timeout_ms,
+        "heartbeat.interval.ms": min(3_000, session_timeout_ms // 3),
+        "max.poll.interval.ms": max(300_000, round(2_000 * kafka.drain_timeout_s)),
+        "topic.metadata.refresh.interval.ms": round(kafka.new_partitions_s * 1000),
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "check.crcs": True,
+        "fetch.max.bytes": 2**23,
+        "max.partition.fetch.bytes": 2**21,
+        "queued.max.messages.kbytes": 2**14,
+        # What is assigned or sought anew is fetched only when the request before it is answered.
+        "fetch.wait.max.ms": 100,
+        # While the queue is full; the default, a second, lets it run empty.
+        "fetch.queue.backoff.ms": 5,
+    }
+
+
+def _ours(partitions: list[Any]) -> frozenset[TopicPartition]:
+    return frozenset(TopicPartition(partition.topic, partition.partition) for partition in partitions)
+
+
+def _run_aside(call: Callable[[], object], timeout_s: float) -> None:
+    """Call something that blocks for as long as it likes, but wait for ``timeout_s`` only."""
+    thread = Thread(target=call, name="librdkafka", daemon=True)
+    thread.start()
+    thread.join(timeout_s)

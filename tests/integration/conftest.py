@@ -1,0 +1,3 @@
+"""All tests of this folder share one broker."""
+
+from tests.integration.broker import broker as broker
