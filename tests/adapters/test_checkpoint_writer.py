@@ -192,9 +192,8 @@ def test_a_disk_that_refuses_leaves_the_checkpoint_before_and_can_be_tried_again
 
 @pytest.mark.parametrize("background", [False, True])
 def test_a_bug_is_told_to_whoever_waits_for_the_checkpoint(folder: CheckpointFolder, background: bool) -> None:
-    with CheckpointWriter(folder, background=background) as writer:
-        with pytest.raises(TypeError):
-            writer.save(Checkpoint({}, {"not for JSON": object()})).result(PATIENCE_S)
+    with CheckpointWriter(folder, background=background) as writer, pytest.raises(TypeError):
+        writer.save(Checkpoint({}, {"not for JSON": object()})).result(PATIENCE_S)
 
 
 def test_closing_waits_for_what_is_being_written(folder: CheckpointFolder, disk: SlowDisk) -> None:

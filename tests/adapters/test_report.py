@@ -2,9 +2,11 @@
 
 import io
 import json
+import logging
 import math
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from rich.console import Console
 import stream
 from stream.adapters.page import render_page
 from stream.adapters.process import peak_rss_bytes, resident_bytes
-from stream.adapters.progress import ConsoleReporter, final_summary
+from stream.adapters.progress import ConsoleReporter, LogLines, final_summary
 from stream.adapters.report import report_fields, save_report
 from stream.adapters.track import MAX_POINTS, Track, final
 from stream.core.stats import Counts, LedgerLine, Progress, Quality, Report, SizeSummary, WindowReport
@@ -493,6 +495,99 @@ def test_quiet_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
     out = io.StringIO()
     watch(ConsoleReporter(10, 8 * MIB, quiet=True, console=a_terminal(out)), 2)
+    assert out.getvalue() == ""
+
+
+def a_log(out: io.StringIO) -> Console:
+    return Console(file=out, force_terminal=False, width=40, color_system=None, _environ={})
+
+
+def lines_of_a_service(shown: Iterable[tuple[float, Progress]], *, quiet: bool = False) -> list[str]:
+    """Return what is printed where progress is shown at these times, in seconds."""
+    out, now_s = io.StringIO(), 0.0
+    with ConsoleReporter(None, 8 * MIB, quiet=quiet, console=a_log(out), clock=lambda: now_s) as reporter:
+        for now_s, progress in shown:  # noqa: B007 - the clock reads it
+            reporter.progress(progress)
+    return out.getvalue().splitlines()
+
+
+def a_progress(num: int, lag: int | None = 0, dead_letters: int = 0) -> Progress:
+    counts = Counts(events=num + dead_letters, learnt=num, dead_letters=dead_letters)
+    return Progress(counts, 0.25 if num else None, 2 * MIB, lag)
+
+
+def test_a_service_without_a_terminal_prints_a_line_every_ten_seconds() -> None:
+    lines = lines_of_a_service((number / 2, a_progress(1000 * number)) for number in range(61))
+    assert [line.split(" events")[0] for line in lines] == ["0", "20k", "40k", "60k"]
+
+
+def test_a_line_of_a_service_says_what_is_learnt_what_waits_and_what_is_dead() -> None:
+    begin = [(0, a_progress(0, 61_234)), *((10 * number, a_progress(1000 * number)) for number in range(1, 5))]
+    lines = lines_of_a_service([*begin, (50, a_progress(5000, 17, dead_letters=1))])
+    assert lines[0] == "0 events, 2 MiB of 8 MiB, 61.2k waiting"
+    assert lines[-1] == "5k events, 100/s, 2 MiB of 8 MiB, hits 25%, 17 waiting, 1 dead letter"
+
+
+def test_a_service_at_rest_says_so_once() -> None:
+    resting = [(10.0 * number, a_progress(500)) for number in range(9)]
+    assert len(lines_of_a_service(resting)) == 1
+    assert len(lines_of_a_service([*resting, (90.0, a_progress(501)), (100.0, a_progress(501, 3))])) == 3
+
+
+def test_a_replay_without_a_terminal_and_a_quiet_service_print_no_progress() -> None:
+    assert lines_of_a_service((10.0 * number, a_progress(number, None)) for number in range(9)) == []
+    assert lines_of_a_service(((10.0 * number, a_progress(number)) for number in range(9)), quiet=True) == []
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_warning_is_one_line_as_it_is_also_where_all_else_is_quiet(quiet: bool) -> None:
+    out = io.StringIO()
+    text = "cannot use [bold]folder[/bold] /a/very/long/path: no space left; free some, and mind the [i]"
+    with ConsoleReporter(None, MIB, quiet=quiet, console=a_log(out)) as reporter:
+        reporter.warn(text)
+    assert out.getvalue() == f"scall: warning: {text}\n"
+
+
+def test_a_warning_stays_above_what_a_terminal_shows() -> None:
+    out = io.StringIO()
+    with ConsoleReporter(10, MIB, console=a_terminal(out)) as reporter:
+        reporter.warn("the disk is full")
+    assert "scall: warning: the disk is full\n" in out.getvalue().replace("\r", "")
+
+
+# What the parts of a service log
+
+
+@pytest.fixture
+def logged() -> Iterator[logging.Logger]:
+    logger = logging.getLogger("scall")
+    level = logger.level
+    yield logger.getChild("kafka")
+    logger.setLevel(level)
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.WARNING])
+def test_what_is_logged_is_shown_by_its_weight(level: int, logged: logging.Logger) -> None:
+    out = io.StringIO()
+    with ConsoleReporter(None, MIB, console=a_log(out)) as reporter, LogLines(reporter, level):
+        logged.debug("not worth a line")
+        logged.info("owns all %d of %s", 3, "[clicks]")
+        logged.warning("the broker is gone")
+        logged.error("it does not come back")
+    told = ["scall: owns all 3 of [clicks]"] * (level == logging.INFO)
+    assert out.getvalue().splitlines() == [
+        *told,
+        "scall: warning: the broker is gone",
+        "scall: warning: it does not come back",
+    ]
+
+
+def test_nothing_is_shown_of_what_others_log_or_of_what_is_logged_later(logged: logging.Logger) -> None:
+    out = io.StringIO()
+    with ConsoleReporter(None, MIB, console=a_log(out)) as reporter:
+        with LogLines(reporter, logging.INFO):
+            logging.getLogger("kafka").error("a library is chatty")
+        logged.error("after the end")
     assert out.getvalue() == ""
 
 

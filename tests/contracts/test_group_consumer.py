@@ -478,13 +478,18 @@ def test_a_broker_that_hangs_is_waited_for(cluster: Cluster, read: Opening) -> N
 def test_a_broker_that_is_gone_is_waited_for_by_readers_and_writers(cluster: Cluster, read: Opening) -> None:
     topic, group = cluster.create_topic(), new_name("group")
     partition = TopicPartition(topic, 0)
-    write(cluster, topic, numbered(0, 10))
     reader, producer = read(topic, group=group), cluster.producer()
-    reader.poll_until_caught_up()
+
+    def send(begin: int, end: int) -> None:
+        for value in numbered(begin, end):
+            producer.send(topic, ProducedRecord(None, value))
+
+    send(0, 10)
+    assert producer.flush(ANSWER_S)
+    poll_until(lambda: reader.num_given == 10, reader)
     cluster.stop()
     try:
-        for value in numbered(10, 20):
-            producer.send(topic, ProducedRecord(None, value))
+        send(10, 20)
         assert not producer.flush(0.5)
         for _ in range(10):
             assert reader.poll() == []

@@ -265,8 +265,11 @@ class LibrdkafkaConsumer:
             self._at_end.difference_update(chunk.partition for chunk in chunks)
         for chunk in chunks:
             if self._held and self._held[-1].partition == chunk.partition:
-                for column, more in zip(self._held[-1][1:], chunk[1:], strict=True):
-                    column += more
+                held = self._held[-1]
+                held.offset.extend(chunk.offset)
+                held.timestamp_ms.extend(chunk.timestamp_ms)
+                held.key.extend(chunk.key)
+                held.value.extend(chunk.value)
             else:
                 self._held.append(chunk)
         return len(messages)

@@ -433,6 +433,23 @@ def test_a_gap_comes_between_what_was_before_and_after_it() -> None:
         assert loop.given[0] == [record for record in before[0] if not gap.begin <= record[0] < gap.end]
 
 
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_where_it_goes_on_is_remembered_when_a_partition_comes_back_before_any_record(start: str) -> None:
+    broker = a_broker(6, 3)
+    broker.delete_records("clicks", 0, before=6)
+    client = SimulatedConsumer(broker, "model")
+    with reading(broker, under(on_gap="earliest", start=start), client=client) as loop:
+        loop.until(lambda: len(loop.position) == 2)
+        position = dict(loop.position)
+        broker.expel(client)
+        loop.for_a_moment()
+        write(broker, 0, 1)
+        write(broker, 1, 1)
+        loop.until(lambda: loop.position == {0: 7, 1: 4})
+        assert all(gap.begin == gap.end for gap in loop.gaps)
+        assert start == "earliest" or loop.given == all_of(broker, begin=position)
+
+
 def test_a_partition_of_which_everything_is_gone_goes_on_with_what_comes() -> None:
     broker = a_broker(6)
     broker.delete_records("clicks", 0, before=6)
@@ -450,16 +467,28 @@ def test_a_topic_made_anew_is_not_mistaken_for_the_old_one(on_gap: str) -> None:
             loop.until(lambda: loop.num_given)
 
 
+class Deaf(SimulatedConsumer):
+    """Gets bounds only when it has asked for them three times in vain."""
+
+    num_asked = 0
+
+    def bounds(self, partition: TopicPartition, timeout_s: float) -> Bounds:
+        self.num_asked += 1
+        if self.num_asked < 4:
+            raise BrokerError("no answer")
+        return super().bounds(partition, timeout_s)
+
+
+def test_the_end_does_not_come_while_a_question_is_open() -> None:
+    broker = a_broker(3)
+    client = Deaf(broker, "model")
+    with reading(broker, position={0: 50}, client=client, stop_at_end=True) as loop:
+        with pytest.raises(BrokerError, match="made anew"):
+            loop.until(lambda: loop.is_at_end)
+        assert client.num_asked == 4
+
+
 def test_bounds_that_do_not_come_are_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
-    class Deaf(SimulatedConsumer):
-        num_asked = 0
-
-        def bounds(self, partition: TopicPartition, timeout_s: float) -> Bounds:
-            self.num_asked += 1
-            if self.num_asked < 4:
-                raise BrokerError("no answer")
-            return super().bounds(partition, timeout_s)
-
     broker = a_broker(9)
     broker.delete_records("clicks", 0, before=5)
     with reading(broker, under(on_gap="earliest"), {0: 2}, client=Deaf(broker, "model")) as loop:
@@ -527,6 +556,21 @@ def test_a_partition_is_given_up_once_what_was_read_of_it_is_saved() -> None:
         loop.save()
         loop.until(lambda: share(other) == {1}, other)
         assert broker.committed("model")[TopicPartition("clicks", 1)] == 4
+
+
+def test_dead_letters_given_before_are_to_be_saved_too() -> None:
+    broker = a_broker(0, 3)
+    for _ in range(4):
+        broker.append("clicks", BAD)
+    with sharing(broker) as (loop, other):
+        loop.until(lambda: loop.num_given == 7)
+        loop.saves = False
+        loop.until(lambda: loop.num_to_be_saved, other)
+        loop.source.commit({0: 3, 1: 3})
+        loop.for_a_moment(other)
+        assert share(other) == set()
+        loop.save()
+        loop.until(lambda: share(other), other)
 
 
 def test_all_that_was_given_before_is_to_be_saved() -> None:
@@ -626,9 +670,23 @@ def test_only_partitions_that_are_owned_are_committed() -> None:
         loop.until(lambda: share(other) == {1}, other)
         before = broker.committed("model").get(TopicPartition("clicks", 1))
         loop.until(lambda: loop.position[0] == 4, other)
-        loop.source.commit({0: 4, 1: 99})
-        loop.until(lambda: broker.committed("model")[TopicPartition("clicks", 0)] == 4, other)
+        loop.source.commit({0: 3, 1: 99})
+        loop.until(lambda: broker.committed("model")[TopicPartition("clicks", 0)] == 3, other)
         assert broker.committed("model").get(TopicPartition("clicks", 1)) == before
+
+
+def test_partitions_that_were_taken_away_are_not_committed() -> None:
+    broker = a_broker(4, 4)
+    client = SimulatedConsumer(broker, "model")
+    with sharing(broker, client=client) as (loop, other):
+        loop.until(lambda: share(other) == {1}, other)
+        # The member that is left has all, and the one that comes back gets the other one.
+        broker.expel(client)
+        loop.until(lambda: share(other) == {0}, other)
+        loop.until(lambda: loop.position[1] == 4, other)
+        loop.source.commit({0: 99, 1: 3})
+        loop.until(lambda: broker.committed("model")[TopicPartition("clicks", 1)] == 3, other)
+        assert broker.committed("model")[TopicPartition("clicks", 0)] <= 4
 
 
 def test_partitions_of_several_topics_are_committed_by_their_names() -> None:
