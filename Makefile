@@ -2,14 +2,17 @@
 # make demo-kafka    a broker, a feed, and the service on it, killed half way
 # make test    everything that continuous integration runs
 # make bench   the figures of the README's results
+# make kill-matrix N=300 SEED=7    the service killed N times; nothing lost, nothing doubled
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 FILMS := $(wildcard ../shared/data/movietweetings_142k.csv.gz)
+N ?= 300
+SEED ?= 7
 SOURCES := stream agents simulators tests
 
-.PHONY: demo demo-kafka test lint types bench clean
+.PHONY: demo demo-kafka test lint types bench kill-matrix clean
 
 demo: .venv/installed
 	@echo "A synthetic world whose popular items and best sizes move (the first run compiles for half a minute):"
@@ -36,6 +39,9 @@ types: .venv/installed-tests
 
 bench: .venv/installed-tests
 	$(BIN)/python -m tests.benchmarks
+
+kill-matrix: .venv/installed-tests
+	$(BIN)/python -m tests.kill_matrix --kills $(N) --seed $(SEED) $(OPTIONS)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

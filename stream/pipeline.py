@@ -251,8 +251,9 @@ class Pipeline:
             self._survive(error)
             return
         self._ports.source.commit(saving.position)
-        if self._windows and self._windows[-1].index == saving.window:
-            self._windows[-1] = msgspec.structs.replace(self._windows[-1], checkpoint_bytes=num_bytes)
+        for i, window in enumerate(self._windows[-2:], max(0, len(self._windows) - 2)):
+            if window.index == saving.window:
+                self._windows[i] = msgspec.structs.replace(window, checkpoint_bytes=num_bytes)
 
     def _survive(self, error: StorageError) -> None:
         if not self._pace.survives_disk_errors:

@@ -31,7 +31,7 @@ from stream.core.event import NO_EVENTS, Gap, Origin, Poll, Rejection, digest_of
 from stream.core.stats import Counts, Progress, Report
 from stream.errors import StorageError
 from stream.pipeline import Pace, Pipeline, Ports
-from stream.ports import Checkpoint, CheckpointStore, Position, Reporter, Source
+from stream.ports import Checkpoint, CheckpointStore, DeadLetters, Position, Reporter, Source
 from stream.service_settings import Kafka, Schema
 from tests.contracts.reader import Reader
 from tests.core.twins import events_of
@@ -234,7 +234,7 @@ class Scene:
         *,
         patience: Iterator[int] | None = None,
         refusals: Iterator[str] | None = None,
-        letters: Letters | None = None,
+        letters: DeadLetters | None = None,
         before: "Scene | None" = None,
         **changes: Any,
     ) -> None:
@@ -729,6 +729,26 @@ def test_killed_at_any_step_each_record_is_learnt_or_dead_once() -> None:
             live(world, seed=1, steps=Steps(step))
         found[step, name] = complaints(world, live(world, seed=step))
     assert {where: wrong for where, wrong in found.items() if wrong} == {}
+
+
+def test_the_mark_moves_on_once_the_letters_of_a_life_before_are_passed() -> None:
+    world = World([[None] * 40])
+    bad = [poll_of([(0, offset, None)]) for offset in range(40)]
+    life = LetterTopic(world.letters)
+    crashed = Scene([*bad[:10], TO_BE_SAVED], letters=life)
+    crashed.run()
+    life.write([rejection for poll in bad[10:30] for rejection in poll.rejections])
+    life.mark()
+    marks: dict[int, int] = {}
+    before = crashed
+    for end in (15, 25, 31, 35):
+        # Each of these lives comes a little further.
+        scene = Scene([*bad[:end], TO_BE_SAVED], letters=LetterTopic(world.letters), before=before)
+        scene.run()
+        marks |= {saved.position[0]: saved.meta["dead_letters"]["0"] for saved in scene.saved}
+        before = scene
+    assert {end: marks[end] for end in (10, 15, 25, 31, 35)} == {10: 10, 15: 10, 25: 10, 31: 31, 35: 35}
+    assert [letter.offset for letter in world.letters] == list(range(35))
 
 
 lives = st.lists(

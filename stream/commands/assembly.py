@@ -3,7 +3,10 @@
 from importlib.metadata import version
 from typing import Final
 
+import numpy as np
+
 from simulators.synthetic import open_world
+from stream.adapters.columns import decode
 from stream.config import Settings
 from stream.core.evaluation import Prequential
 from stream.core.event import ITEM
@@ -56,6 +59,10 @@ def compile_kernels() -> None:
     batch = trainer.sort(poll, world.origin)
     trainer.learn(batch, 0, 64)
     trainer.test(batch, 0)
+    world.seek({})
+    rows = world.read_rows(1)
+    assert rows is not None
+    decode(rows, np.zeros(1, np.int32), np.zeros(1, np.int64), lambda number: world.origin(0, number))
     trainer.recommender.evict(ITEM, 1)
     trainer.resize(trainer.decision)
     trainer.resize_within_window()

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contracts.clusters import IMPLEMENTATIONS, Cluster, open_cluster
-from tests.integration.broker import broker as broker
 
 
 @pytest.fixture(scope="session", params=IMPLEMENTATIONS)

@@ -1,7 +1,6 @@
 """The quick form of the kill matrix, and what shows that it would notice; the long form: ``make kill-matrix``."""
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from stream.adapters.checkpoint import newest_file
 from stream.adapters.checkpoint_file import read_checkpoint
 from stream.core.memory import COMPACTIONS, EVICTED_ITEMS, EVICTED_USERS
 from tests.integration.broker import Broker
+from tests.integration.scenes import launcher as launcher
 from tests.kill_matrix.feeder import Feeder
 from tests.kill_matrix.findings import Findings
 from tests.kill_matrix.launcher import Launcher
@@ -17,12 +17,6 @@ from tests.kill_matrix.life import STEPS
 from tests.kill_matrix.matrix import COMMAND, MOMENT, Matrix, Plan, Result
 from tests.kill_matrix.sabotage import SABOTAGE
 from tests.kill_matrix.trouble import REASONS
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    with Launcher() as launcher:
-        yield launcher
 
 
 def run(broker: Broker, launcher: Launcher, folder: Path, plan: Plan) -> Result:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from stream.adapters.checkpoint import newest_file
@@ -75,9 +76,9 @@ def look_at_end(service: Service, feeder: Feeder, broker: Broker, letter_topic: 
     )
 
 
-def compare(service: Service, other: Service) -> list[str]:
-    """Return in what the newest checkpoints of two models differ, that ought to be the same to the last bit."""
-    ours, theirs = (read_checkpoint(newest_file(which.checkpoints)) for which in (service, other))
+def compare(folder: Path, other: Path) -> list[str]:
+    """Return in what the newest checkpoints of two folders differ, that ought to be the same to the last bit."""
+    ours, theirs = (read_checkpoint(newest_file(which)) for which in (folder, other))
     return [*_unlike_arrays(ours, theirs), *_unlike(_without_times(ours.meta), _without_times(theirs.meta))]
 
 
@@ -92,7 +93,7 @@ def _unlike_arrays(ours: Checkpoint, theirs: Checkpoint) -> Iterator[str]:
 def _without_times(meta: Any) -> dict[str, Any]:
     account = {name: value for name, value in meta["trainer"]["account"].items() if "seconds" not in name}
     windows = [{name: value for name, value in window.items() if name not in UNLIKE} for window in meta["windows"]]
-    kept = {name: meta[name] for name in ("settings", "position", "policy")}
+    kept = {name: meta[name] for name in ("position", "policy")}
     return {**kept, "trainer": {**meta["trainer"], "account": account}, "windows": windows}
 
 

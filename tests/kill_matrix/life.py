@@ -37,7 +37,6 @@ AT_THE_START = frozenset(
     {"source.seek", "dead_letters.rewind", "checkpoints.load", "policy.restore", "trainer.restore"}
 )
 """Steps that a life takes once, if there is a checkpoint."""
-RECORDS_PER_POLL = 30
 
 
 class Life(msgspec.Struct, frozen=True):
@@ -53,6 +52,8 @@ class Life(msgspec.Struct, frozen=True):
     death: Death | None = None
     dawdle_s: float = 0.0
     """Every step waits for up to so long first."""
+    records_per_poll: int | None = None
+    """At most so many of a partition are given at once; None: as many as there are."""
     seed: int = 0
     sabotage: str | None = None
     """A name in :data:`SABOTAGE`: a part that does not do what it promises."""
@@ -81,8 +82,8 @@ def parts(life: Life, service: Any) -> Part:
     spoil = SABOTAGE[life.sabotage](service) if life.sabotage else None
 
     def part(name: str, original: Any) -> Any:
-        if name == "client":
-            original = SmallPolls(original, RECORDS_PER_POLL, random.Random(life.seed))
+        if name == "client" and life.records_per_poll:
+            original = SmallPolls(original, life.records_per_poll, random.Random(life.seed))
         if spoil:
             original = spoil(name, original)
         return watched(original, steps, *WATCHED.get(name, ()), prefix=f"{name}.")

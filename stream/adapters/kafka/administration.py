@@ -111,6 +111,15 @@ def _administrator(kafka: Kafka, what: str, timeout_s: float | None = None) -> I
         client.close()
 
 
+def can_connect(kafka: Kafka, timeout_s: float) -> bool:
+    """Return whether a new client finds a broker within ``timeout_s``."""
+    try:
+        with _administrator(kafka, "to connect", timeout_s):
+            return True
+    except BrokerError:
+        return False
+
+
 def count_partitions(kafka: Kafka, topics: Iterable[str]) -> dict[str, int]:
     """Return how many partitions each of the topics has; those that do not exist are left out.
 

@@ -10,11 +10,12 @@ from kafka.codec import has_lz4
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from stream.adapters.kafka import contact
-from stream.adapters.kafka.administration import Connection, explain
-from stream.adapters.kafka.client import ProducedRecord, RecordTooLargeError
+from stream.adapters.kafka.administration import Connection, explain, missing_topics
+from stream.adapters.kafka.client import BrokerError, ProducedRecord, RecordTooLargeError
 from stream.service_settings import Kafka
 
 RETRY_S: Final = 0.1
+PAUSE_S: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 15_000
 """A broker that hangs is given up, and connected to anew, after this long."""
 MAX_REQUEST_BYTES: Final = 2**26
@@ -38,6 +39,7 @@ class KafkaPythonProducer:
         """Records of topics that nothing is known of yet."""
         self._changed = Condition()
         self._under_way = 0
+        self._retry_at = 0.0
         self._errors: deque[KafkaError] = deque()
 
     def _open(self) -> None:
@@ -83,7 +85,7 @@ class KafkaPythonProducer:
                 return
             self.close(RETRY_S)
             self._open()
-        while self._waiting:
+        while self._waiting and time.monotonic() >= self._retry_at:
             topic, record = self._waiting[0]
             try:
                 future = self._producer.send(
@@ -94,7 +96,9 @@ class KafkaPythonProducer:
                     timestamp_ms=record.timestamp_ms,
                 )
             except KafkaTimeoutError:
-                if self._connection.has_contact() and self._connection.num_partitions(topic) is None:
+                # The library has waited for metadata, and would again for every record.
+                self._retry_at = time.monotonic() + PAUSE_S
+                if self._is_missing(topic):
                     self._waiting.popleft()
                     raise contact.no_such_topic(self._kafka, [topic]) from None
                 return
@@ -106,6 +110,12 @@ class KafkaPythonProducer:
                 self._under_way += 1
             future.add_callback(self._settle)
             future.add_errback(self._settle)
+
+    def _is_missing(self, topic: str) -> bool:
+        try:
+            return bool(missing_topics(self._kafka, [topic]))
+        except BrokerError:
+            return False
 
     def _settle(self, outcome: object) -> None:
         with self._changed:

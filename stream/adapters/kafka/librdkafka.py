@@ -6,11 +6,10 @@ Everything that it calls back, it calls from within ``consume``, in the thread t
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from threading import Thread
 from typing import Any, Final
 
 from stream.adapters.kafka import contact
-from stream.adapters.kafka.administration import holder_of, leave_group
+from stream.adapters.kafka.administration import can_connect, holder_of, leave_group
 from stream.adapters.kafka.client import (
     Bounds,
     BrokerError,
@@ -20,7 +19,7 @@ from stream.adapters.kafka.client import (
     Start,
     TopicPartition,
 )
-from stream.adapters.kafka.librdkafka_client import PROBE_S, LibrdkafkaClient
+from stream.adapters.kafka.librdkafka_client import PROBE_S, LibrdkafkaClient, run_aside
 from stream.adapters.kafka.librdkafka_producer import LibrdkafkaProducer
 from stream.service_settings import Kafka
 
@@ -30,6 +29,8 @@ MAX_POLL_RECORDS: Final = 8_192
 CONSUME_RECORDS: Final = 1_024
 """Asked for at once: more leave the processor's cache before they are columns."""
 MAX_HELD: Final = 1_000
+QUIET_S: Final = 10.0
+PIECE_S: Final = 0.05
 
 
 class LibrdkafkaConsumer:
@@ -52,6 +53,7 @@ class LibrdkafkaConsumer:
         """Topics, and how many partitions each has."""
         self._counted_at = 0.0
         self._owned: frozenset[TopicPartition] = frozenset()
+        self._answered = True
         self._at_end: set[TopicPartition] = set()
         self._errors: deque[OutOfRangeError] = deque()
         self._held: list[Chunk] = []
@@ -60,7 +62,7 @@ class LibrdkafkaConsumer:
         self._stopped = False
         self._fenced = False
         self._contact = contact.Contact(kafka)
-        self._probed_at = 0.0
+        self._probed_at = self._heard_at = time.monotonic()
         self._commit_failure = ""
         self._closed = False
 
@@ -74,7 +76,7 @@ class LibrdkafkaConsumer:
     def poll(self, timeout_s: float) -> list[Chunk]:
         """Return the next records, waiting up to ``timeout_s``, or longer while a rebalance is answered."""
         if self._fenced:
-            self._join_anew()
+            self._ask_who_fenced()
         if self._client.failure:
             raise self._client.failure
         if self._paused:
@@ -116,24 +118,32 @@ class LibrdkafkaConsumer:
         theirs = [self._theirs(partition, offset) for partition, offset in offsets.items() if partition in self._owned]
         if not theirs:
             return
-
-        def run() -> None:
-            try:
-                self._consumer.commit(offsets=theirs, asynchronous=timeout_s is None)
-            except self._refusal as error:
-                self._note_commit(error.args[0], theirs)
-
-        if timeout_s is None:
-            run()
-        else:
-            _run_aside(run, timeout_s)
+        # Never the library's own way of waiting: it holds up all else for as long as a broker hangs.
+        self._answered = False
+        try:
+            self._consumer.commit(offsets=theirs, asynchronous=True)
+        except self._refusal as error:
+            self._note_commit(error.args[0], theirs)
+        deadline = time.monotonic() + (timeout_s or 0.0)
+        while not self._answered and time.monotonic() < deadline:
+            self._receive(1, PIECE_S)
 
     def bounds(self, partition: TopicPartition, timeout_s: float) -> Bounds:
         """Ask the broker which offsets a partition holds."""
-        try:
-            return Bounds(*self._consumer.get_watermark_offsets(self._theirs(partition), timeout=timeout_s))
-        except self._refusal as error:
-            raise self._client.explain(error.args[0], f"for the offsets of {partition}") from error
+        answers: list[Bounds | BrokerError] = []
+
+        def ask() -> None:
+            try:
+                found = self._consumer.get_watermark_offsets(self._theirs(partition), timeout=timeout_s)
+                answers.append(Bounds(*found))
+            except self._refusal as error:
+                answers.append(self._client.explain(error.args[0], f"for the offsets of {partition}"))
+
+        run_aside(ask, timeout_s)  # for it overstays its own time-out while a broker hangs
+        [answer] = answers or [contact.unreachable(self._kafka)]
+        if isinstance(answer, BrokerError):
+            raise answer
+        return answer
 
     def num_partitions(self) -> int:
         """Return how many partitions the subscribed topics have, as last heard."""
@@ -159,7 +169,7 @@ class LibrdkafkaConsumer:
             return
         self._closed = True
         deadline = time.monotonic() + timeout_s
-        _run_aside(self._consumer.close, timeout_s)
+        run_aside(self._consumer.close, timeout_s)
         if self._instance and self._member and not self._client.failure:
             leave_group(self._kafka, self._instance, self._member, max(0.1, deadline - time.monotonic()))
 
@@ -186,23 +196,30 @@ class LibrdkafkaConsumer:
 
         self._consumer.subscribe(list(self._topics), on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
-    def _join_anew(self) -> None:
-        """Find out who fenced this member off. If nobody did, begin again.
+    def _ask_who_fenced(self) -> None:
+        """Find out who fenced this member off; if nobody did, join again.
 
-        The library's static members fence themselves off when the broker comes back, after the session time-out, just
-        while the loss of partitions is being answered (https://github.com/confluentinc/librdkafka/issues/3437).
+        The library's static members fence themselves off when a broker comes back after the session time-out while they
+        commit or are being told what they lost (https://github.com/confluentinc/librdkafka/issues/3437).
         """
         assert self._instance
         try:
             holder = holder_of(self._kafka, self._instance, PROBE_S)
-            if holder not in (None, self._member):
-                self._client.failure = contact.place_taken(self._kafka, self._instance)
-                return
-            fenced, self._consumer = self._consumer, self._open()
         except BrokerError:
             return  # until the next poll
-        _run_aside(fenced.close, PROBE_S)
-        self._fenced = False
+        if holder in (None, self._member):
+            self._join_anew()
+        else:
+            self._client.failure = contact.place_taken(self._kafka, self._instance)
+
+    def _join_anew(self) -> None:
+        """Begin again with a new client of the library, for the old one is of no more use."""
+        try:
+            useless, self._consumer = self._consumer, self._open()
+        except BrokerError:
+            return  # until it is tried again
+        run_aside(useless.close, PROBE_S)
+        self._fenced = self._client.is_down = self._stopped = False
         if self._owned:
             lost, self._owned = self._owned, frozenset()
             self._rebalances.lost(lost)
@@ -285,7 +302,7 @@ class LibrdkafkaConsumer:
             self._stopped = True
             self._consumer.pause(self._consumer.assignment())
         self._receive(1, timeout_s)
-        time.sleep(max(0.1, deadline - time.monotonic()))
+        time.sleep(max(0.0, deadline - time.monotonic()))
 
     def _columns(self, messages: list[Any]) -> list[Chunk]:
         kind = self._library.Message
@@ -326,17 +343,24 @@ class LibrdkafkaConsumer:
         return False
 
     def _keep_contact(self, *, heard: bool) -> None:
+        """See, while nothing comes, whether a broker answers, and whether it would answer a new client only."""
+        client, now = self._client, time.monotonic()
         if heard:
-            self._client.is_down = False
-        elif self._client.is_down and time.monotonic() - self._probed_at > 1:
-            self._probed_at = time.monotonic()
+            client.is_down = False
+            self._probed_at = now
+        elif now - self._probed_at > (1.0 if client.is_down else QUIET_S):
+            self._probed_at = now
             try:
-                # The library says when a broker goes, not when it comes.
                 self._consumer.list_topics(self._kafka.topics[0], timeout=PROBE_S)
-                self._client.is_down = False
+                client.is_down = False
             except self._refusal:
-                pass
-        self._contact.note(answers=not self._client.is_down)
+                # After some outages the library never finds its brokers again.
+                if client.is_down and now - self._heard_at > QUIET_S and can_connect(self._kafka, PROBE_S):
+                    self._join_anew()
+                client.is_down = True
+        if not client.is_down:
+            self._heard_at = now
+        self._contact.note(answers=not client.is_down)
 
     def _raise_errors(self) -> None:
         if self._client.failure:
@@ -345,6 +369,7 @@ class LibrdkafkaConsumer:
             raise self._errors.popleft()
 
     def _note_commit(self, error: Any, _partitions: object) -> None:
+        self._answered = True
         failure = error.name() if error else ""
         if failure and failure != self._commit_failure:
             contact.logger.info("offsets of group %s were not committed: %s", self._kafka.group, failure)
@@ -379,10 +404,3 @@ def _consumer_options(kafka: Kafka, instance: str | None) -> dict[str, Any]:
 
 def _ours(partitions: list[Any]) -> frozenset[TopicPartition]:
     return frozenset(TopicPartition(partition.topic, partition.partition) for partition in partitions)
-
-
-def _run_aside(call: Callable[[], object], timeout_s: float) -> None:
-    """Call something that blocks for as long as it likes, but wait for ``timeout_s`` only."""
-    thread = Thread(target=call, name="librdkafka", daemon=True)
-    thread.start()
-    thread.join(timeout_s)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from threading import Thread
 from typing import Any, Final
 
 from stream.adapters.kafka import contact
@@ -90,3 +91,10 @@ def load_library() -> Any:
             "kafka.client = librdkafka needs a package that is not installed: pip install 'scall-stream[librdkafka]'"
         ) from error
     return confluent_kafka
+
+
+def run_aside(call: Callable[[], object], timeout_s: float) -> None:
+    """Call something that blocks for as long as it likes, but wait for ``timeout_s`` only."""
+    thread = Thread(target=call, name="librdkafka", daemon=True)
+    thread.start()
+    thread.join(timeout_s)

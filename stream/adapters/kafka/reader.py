@@ -90,7 +90,8 @@ class GroupReader:
         self._questions: dict[TopicPartition, Callable[[TopicPartition, Bounds], None]] = {}
         self._ready: deque[Decoded | None] = deque()
         self._heard_s = 0.0
-        self._to_commit: Position | None = None
+        # A life before this one may have been killed between saving and committing.
+        self._to_commit: Position = {self._numbering.number_of(partition): begin[partition] for partition in begin}
         self._num_asked = self._num_saved = 0
         """Of polls to be saved: how many there were, and how many are."""
         self._stopping = threading.Event()
@@ -172,10 +173,11 @@ class GroupReader:
             self.ends = {self._numbering.number_of(partition): end for partition, end in self._client.ends().items()}
 
     def _commit(self, timeout_s: float | None = None) -> None:
-        position, self._to_commit = self._to_commit, None
-        if position:
-            offsets = {self._numbering.partition_of(number): offset for number, offset in position.items()}
-            owned = {partition: offset for partition, offset in offsets.items() if partition in self._owned}
+        if not self._owned:
+            return
+        position, self._to_commit = self._to_commit, {}
+        offsets = {self._numbering.partition_of(number): offset for number, offset in position.items()}
+        if owned := {partition: offset for partition, offset in offsets.items() if partition in self._owned}:
             self._client.commit(owned, timeout_s)
 
     def _ask(self) -> None:

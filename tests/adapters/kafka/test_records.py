@@ -287,7 +287,9 @@ def test_a_bad_record_does_not_touch_its_neighbours(bad: bytes | None) -> None:
     neighbours = [Raw(click(user=f"u{i}", item=10**i)) for i in range(25)]
     poll, _ = decode([*neighbours[:10], Raw(bad), *neighbours[10:]])
     assert [event_at(poll, i) for i in range(25)] == [good(f"u{i}", str(10**i)) for i in range(25)]
-    assert [rejection.offset for rejection in poll.rejections] == [10]
+    ((_, offset, _, *told),) = poll.rejections
+    ((_, _, _, *told_alone),) = decode([Raw(bad)])[0].rejections
+    assert (offset, told) == (10, told_alone)
 
 
 def test_no_records_are_no_events() -> None:

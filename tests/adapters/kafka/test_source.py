@@ -26,7 +26,8 @@ from stream.service_settings import Kafka, Schema
 from tests.contracts.reader import Reader
 
 quick = settings(derandomize=True, deadline=None, max_examples=40)
-PATIENCE_S = 20
+PATIENCE_S = 60
+"""The first decoder on a machine has to be compiled."""
 KAFKA = Kafka(bootstrap_servers=("simulated:9092",), topics=("clicks",), group="model")
 BAD = b"no json"
 Given = dict[int, list[tuple[int, bytes | None]]]

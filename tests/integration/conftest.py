@@ -1,3 +1,0 @@
-"""All tests of this folder share one broker."""
-
-from tests.integration.broker import broker as broker
