@@ -19,6 +19,8 @@ from kafka.errors import (
     for_code,
 )
 from kafka.net.compat import KafkaNetClient
+from kafka.net.connection import KafkaConnection
+from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 from stream.adapters.kafka import contact
@@ -27,6 +29,7 @@ from stream.adapters.kafka.security import check_certificates, kafka_python_opti
 from stream.service_settings import Kafka
 
 WRONG_CREDENTIALS: Final = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, IllegalSaslStateError)
+MAX_HANG_UPS: Final = 3
 
 Client = TypeVar("Client")
 
@@ -47,7 +50,7 @@ class Connection(Generic[Client]):
         try:
             self.client = open_client(
                 bootstrap_servers=list(kafka.bootstrap_servers),
-                bootstrap_timeout_ms=_milliseconds(timeout_s),
+                bootstrap_timeout_ms=round(1000 * (contact.FIRST_CONTACT_S if timeout_s is None else timeout_s)),
                 reconnect_backoff_max_ms=1_000,
                 kafka_client=self._open_net,
                 **kafka_python_options(kafka.security),
@@ -62,7 +65,8 @@ class Connection(Generic[Client]):
 
     def _open_net(self, **options: Any) -> KafkaNetClient:
         self.loop = NetworkSelector(**options)
-        self._net = KafkaNetClient(net=self.loop, **options)
+        self._connections = _Connections(self.loop, **options)
+        self._net = KafkaNetClient(net=self.loop, manager=self._connections, **options)
         # The clients do not pass this one on, and would ask the broker to create topics that they miss.
         self._net.cluster.config["allow_auto_create_topics"] = False
         return self._net
@@ -76,6 +80,16 @@ class Connection(Generic[Client]):
         """Return whether a broker is connected now."""
         assert self._net
         return any(self._net.connected(broker.node_id) for broker in self._net.cluster.brokers())
+
+    @property
+    def refusal(self) -> KafkaError | None:
+        """What the broker said when it refused our credentials."""
+        return self._connections.refusal
+
+    def ask_for_topics(self) -> None:
+        """Have it asked soon which topics there are."""
+        assert self._net
+        self._net.cluster.request_update()
 
     def num_partitions(self, topic: str) -> int | None:
         """Return how many partitions a topic has, as last heard; None where it was not heard of."""
@@ -96,13 +110,35 @@ def explain(error: KafkaError, kafka: Kafka, what: str) -> BrokerError:
     return contact.unusable(kafka, f"asked {what}, it says {getattr(error, 'description', None) or error}")
 
 
-def _milliseconds(timeout_s: float | None) -> int:
-    return round(1000 * (contact.FIRST_CONTACT_S if timeout_s is None else timeout_s))
+class _Connections(KafkaConnectionManager):  # type: ignore[misc]
+    """Remembers that our credentials were refused, for the library takes that for a connection that failed."""
+
+    refusal: KafkaError | None = None
+    _num_hang_ups = 0
+
+    def get_connection(self, node_id: object, **options: Any) -> KafkaConnection:
+        if self.refusal and not self.bootstrapped:
+            raise self.refusal
+        connection = super().get_connection(node_id, **options)
+        if connection.initializing:
+            connection.init_future.add_errback(self._note, connection)
+        return connection
+
+    def _note(self, connection: KafkaConnection, error: Exception) -> None:
+        if isinstance(error, WRONG_CREDENTIALS):
+            self.refusal = error
+        # The broker's refusal often comes together with the end of the connection, and then the library loses it.
+        is_made = connection.parser is not None and connection.broker_version_data is not None
+        if is_made and connection.sasl_enabled and not self.bootstrapped:
+            self._num_hang_ups += 1
+            if self._num_hang_ups == MAX_HANG_UPS:
+                self.refusal = SaslAuthenticationFailedError("the broker hangs up")
 
 
 @contextmanager
 def _administrator(kafka: Kafka, what: str, timeout_s: float | None = None) -> Iterator[KafkaAdminClient]:
-    client = Connection(KafkaAdminClient, kafka, timeout_s, request_timeout_ms=_milliseconds(timeout_s)).client
+    timeout_s = contact.FIRST_CONTACT_S if timeout_s is None else timeout_s
+    client = Connection(KafkaAdminClient, kafka, timeout_s, request_timeout_ms=round(1000 * timeout_s)).client
     try:
         yield client
     except KafkaError as error:

@@ -79,10 +79,12 @@ class KafkaPythonConsumer:
         """Join the group; see :class:`~stream.adapters.kafka.client.GroupConsumer`."""
         self._num_partitions = require_topics(self._kafka, topics)
         self._consumer.subscribe(list(topics), listener=_Listener(self, rebalances))
-        # Before it has heard of the topics, it would join with no partitions first, and then again.
+        # Before it has heard of the topics, it would join with no partitions first, and then again. It asks for them by
+        # itself, but forgets that if it is just being told of others.
         deadline = time.monotonic() + contact.FIRST_CONTACT_S
         while any(self._connection.num_partitions(topic) is None for topic in topics) and time.monotonic() < deadline:
-            time.sleep(0.01)
+            self._connection.ask_for_topics()
+            time.sleep(0.02)
 
     def poll(self, timeout_s: float) -> list[Chunk]:
         """Return the next records, waiting up to ``timeout_s``, or longer while a rebalance is answered."""
@@ -188,6 +190,9 @@ class KafkaPythonConsumer:
         if coordinator.stable() and not coordinator.need_rejoin() and not coordinator._heartbeat_enabled:
             self._failure = contact.place_taken(self._kafka, self._instance)
             raise self._failure
+        if self._connection.refusal:
+            self._note(self._connection.refusal)
+            self._raise_errors()
         self._contact.note(answers=self._connection.has_contact())
 
     def _raise_errors(self) -> None:
