@@ -19,7 +19,7 @@ from stream.adapters.kafka.client import (
     Start,
     TopicPartition,
 )
-from stream.adapters.kafka.librdkafka_client import PROBE_S, LibrdkafkaClient, run_aside
+from stream.adapters.kafka.librdkafka_client import PROBE_S, LibrdkafkaClient, consumer_options, run_aside
 from stream.adapters.kafka.librdkafka_producer import LibrdkafkaProducer
 from stream.service_settings import Kafka
 
@@ -176,7 +176,7 @@ class LibrdkafkaConsumer:
     # Membership
 
     def _open(self) -> Any:
-        options = _consumer_options(self._kafka, self._instance) | {"on_commit": self._note_commit}
+        options = consumer_options(self._kafka, self._instance) | {"on_commit": self._note_commit}
         return self._client.open(self._library.Consumer, options)
 
     def _join(self) -> None:
@@ -374,32 +374,6 @@ class LibrdkafkaConsumer:
         if failure and failure != self._commit_failure:
             contact.logger.info("offsets of group %s were not committed: %s", self._kafka.group, failure)
         self._commit_failure = failure
-
-
-def _consumer_options(kafka: Kafka, instance: str | None) -> dict[str, Any]:
-    session_timeout_ms = round(kafka.session_timeout_s * 1000)
-    static = {"group.instance.id": instance} if instance else {}
-    return static | {
-        "group.id": kafka.group,
-        "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": session_timeout_ms,
-        "heartbeat.interval.ms": min(3_000, session_timeout_ms // 3),
-        "max.poll.interval.ms": max(300_000, round(2_000 * kafka.drain_timeout_s)),
-        "topic.metadata.refresh.interval.ms": round(kafka.new_partitions_s * 1000),
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "error",
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "check.crcs": True,
-        "fetch.max.bytes": 2**23,
-        "max.partition.fetch.bytes": 2**21,
-        "queued.max.messages.kbytes": 2**14,
-        # What is assigned or sought anew is fetched only when the request before it is answered.
-        "fetch.wait.max.ms": 100,
-        # While the queue is full; the default, a second, lets it run empty.
-        "fetch.queue.backoff.ms": 5,
-    }
 
 
 def _ours(partitions: list[Any]) -> frozenset[TopicPartition]:

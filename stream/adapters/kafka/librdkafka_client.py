@@ -98,3 +98,30 @@ def run_aside(call: Callable[[], object], timeout_s: float) -> None:
     thread = Thread(target=call, name="librdkafka", daemon=True)
     thread.start()
     thread.join(timeout_s)
+
+
+def consumer_options(kafka: Kafka, instance: str | None) -> dict[str, Any]:
+    """Return the options of a consumer; ``instance`` makes it a static member."""
+    session_timeout_ms = round(kafka.session_timeout_s * 1000)
+    static = {"group.instance.id": instance} if instance else {}
+    return static | {
+        "group.id": kafka.group,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": session_timeout_ms,
+        "heartbeat.interval.ms": min(3_000, session_timeout_ms // 3),
+        "max.poll.interval.ms": max(300_000, round(2_000 * kafka.drain_timeout_s)),
+        "topic.metadata.refresh.interval.ms": round(kafka.new_partitions_s * 1000),
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "check.crcs": True,
+        "fetch.max.bytes": 2**23,
+        "max.partition.fetch.bytes": 2**21,
+        "queued.max.messages.kbytes": 2**14,
+        # What is assigned or sought anew is fetched only when the request before it is answered.
+        "fetch.wait.max.ms": 100,
+        # While the queue is full; the default, a second, lets it run empty.
+        "fetch.queue.backoff.ms": 5,
+    }
