@@ -100,7 +100,9 @@ class KafkaPythonConsumer:
             self._note(error)
             self._raise_errors()
             time.sleep(min(RETRY_S, max(0.0, deadline - time.monotonic())))
-        if not records:
+        if records:
+            self._contact.note(answers=True)
+        else:
             self._look_around()
         return [_chunk(partition, found) for partition, found in records.items()]
 

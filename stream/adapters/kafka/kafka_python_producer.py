@@ -10,12 +10,14 @@ from kafka.codec import has_lz4
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from stream.adapters.kafka import contact
-from stream.adapters.kafka.administration import Connection, explain, missing_topics
-from stream.adapters.kafka.client import BrokerError, ProducedRecord, RecordTooLargeError
+from stream.adapters.kafka.administration import Connection, explain
+from stream.adapters.kafka.client import ProducedRecord, RecordTooLargeError
 from stream.service_settings import Kafka
 
 RETRY_S: Final = 0.1
 PAUSE_S: Final = 1.0
+MAX_UNHEARD_OF: Final = 8
+"""Times that a topic may be missing from what the broker tells before it is taken for missing."""
 REQUEST_TIMEOUT_MS: Final = 15_000
 """A broker that hangs is given up, and connected to anew, after this long."""
 MAX_REQUEST_BYTES: Final = 2**26
@@ -40,6 +42,7 @@ class KafkaPythonProducer:
         self._changed = Condition()
         self._under_way = 0
         self._retry_at = 0.0
+        self._num_unheard_of = 0
         self._errors: deque[KafkaError] = deque()
 
     def _open(self) -> None:
@@ -98,7 +101,11 @@ class KafkaPythonProducer:
             except KafkaTimeoutError:
                 # The library has waited for metadata, and would again for every record.
                 self._retry_at = time.monotonic() + PAUSE_S
-                if self._is_missing(topic):
+                is_unheard_of = self._connection.has_contact() and self._connection.num_partitions(topic) is None
+                self._num_unheard_of = self._num_unheard_of + 1 if is_unheard_of else 0
+                # A broker that hangs has contact for a while, too.
+                if self._num_unheard_of == MAX_UNHEARD_OF:
+                    self._num_unheard_of = 0
                     self._waiting.popleft()
                     raise contact.no_such_topic(self._kafka, [topic]) from None
                 return
@@ -110,12 +117,6 @@ class KafkaPythonProducer:
                 self._under_way += 1
             future.add_callback(self._settle)
             future.add_errback(self._settle)
-
-    def _is_missing(self, topic: str) -> bool:
-        try:
-            return bool(missing_topics(self._kafka, [topic]))
-        except BrokerError:
-            return False
 
     def _settle(self, outcome: object) -> None:
         with self._changed:
@@ -148,7 +149,7 @@ def _producer_options(name: str) -> dict[str, Any]:
         "acks": "all",
         "delivery_timeout_ms": FOREVER_MS,
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
-        "max_block_ms": 2_000,
+        "max_block_ms": 500,
         "max_request_size": MAX_REQUEST_BYTES,
         "allow_auto_create_topics": False,
         "compression_type": "lz4" if has_lz4() else None,
