@@ -102,7 +102,7 @@ def test_a_bad_option_is_named_with_its_remedy(files: Path, capsys: Told, option
 
 def test_a_command_is_asked_for(capsys: Told) -> None:
     assert refusal(capsys).endswith("required: COMMAND (see scall --help)")
-    assert "invalid choice: 'play' (choose from 'replay', 'inspect')" in refusal(capsys, "play")
+    assert "invalid choice: 'play' (choose from 'replay', 'run', " in refusal(capsys, "play")
     assert "required: DATA (see scall replay --help)" in refusal(capsys, "replay")
 
 

@@ -425,6 +425,7 @@ def test_the_rows_before_the_damage_are_written(tmp_path: Path) -> None:
 def test_every_row_has_its_offset_though_the_broker_is_away_for_a_while() -> None:
     broker, world = SimulatedBroker(), open_world("stationary", 3, 5000)
     broker.create_topic("clicks")
+    producer = SimulatedProducer(broker)
     broker.stop()
     counts: list[int] = []
 
@@ -433,7 +434,7 @@ def test_every_row_has_its_offset_though_the_broker_is_away_for_a_while() -> Non
         if len(counts) == 3:
             broker.start()
 
-    assert feed(world, SimulatedProducer(broker), "clicks", progress=progress) == 5000
+    assert feed(world, producer, "clicks", progress=progress) == 5000
     stored = broker.records("clicks")
     assert [record.offset for record in stored] == list(range(5000))
     assert [(r.key, r.value) for r in stored] == [(r.key, r.value) for r in fed(open_world("stationary", 3, 5000))]

@@ -296,7 +296,8 @@ def test_what_the_broker_has_as_committed_does_not_matter() -> None:
         with reading(broker, position=position) as loop:
             loop.until(lambda: loop.position == {0: 9})
             assert loop.given == all_of(broker, begin={0: begin})
-    assert broker.committed("model") == {TopicPartition("clicks", 0): 7}
+    # It is put right, to where the model began: a life before may have been killed between saving and committing.
+    assert broker.committed("model") == {TopicPartition("clicks", 0): 4}
 
 
 def test_the_end_comes_once_all_that_the_topics_hold_is_given() -> None:
