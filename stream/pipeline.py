@@ -9,13 +9,17 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from stream.core.event import Poll
 from stream.core.intake import Batch, drop_known
 from stream.core.reporting import report_run, report_window
+from stream.core.sizes import SizeDecision
 from stream.core.stats import LedgerLine, Progress, Report, WindowReport
 from stream.core.trainer import Trainer
-from stream.errors import CheckpointError, StorageError
+from stream.errors import StorageError
+from stream.identity import require_same
 from stream.ports import (
     Checkpoint,
     CheckpointStore,
@@ -82,6 +86,15 @@ class Pipeline:
         self._position: Position = {}
         self._saved: Position = {}
         self._batch: Batch | None = None
+        self._unfinished: Batch | None = None
+        """The batch, while there is more to do with it."""
+        self._next = 0
+        """The batch's first event not learnt."""
+        self._is_to_be_saved = False
+        """The source asks for a save after this poll."""
+        self._at_end = False
+        self._reason = ""
+        """Why the window that is full closes."""
         self._dead: dict[tuple[int, int], str] = {}
         """Dead letters of a life before this one that stand ahead of the position."""
         self._mark: Position = {}
@@ -93,59 +106,96 @@ class Pipeline:
 
     def run(self) -> Report:
         """Go on from where the stream stands; return the report of the whole run."""
-        trainer, host = self._trainer, self._ports.host
-        trainer.check_ledger()
-        finished = False
-        while not finished and not host.stop_requested():
+        self._trainer.check_ledger()
+        while (observation := self.advance()) is not None:
+            self.close_window(self._ports.policy.decide(observation))
+        return self.finish()
+
+    def advance(self) -> NDArray[np.float32] | None:
+        """Read, test and learn until the open window is full; return what the policy is to see.
+
+        :meth:`close_window` comes next. None says that the stream has ended or that someone asks to stop.
+        """
+        host, account = self._ports.host, self._trainer.account
+        while True:
+            if self._unfinished is not None:
+                if self._process(self._unfinished):
+                    return self._trainer.observe()
+                self._unfinished = None
+                self._save_if_due()
+            if self._at_end or host.stop_requested():
+                return None
             with self._timed("read"):
                 poll = self._ports.source.poll()
             if poll is not None:
                 self._take(poll)
-            else:
-                finished = True
-                if trainer.account.window_counts().events:
-                    self._close_window("end of stream")
-        if not finished:
-            # Not a window's end: on resuming, the window goes on as if nothing had happened.
+                continue
+            self._at_end = True
+            if account.window_counts().events:
+                self._reason = "end of stream"
+                return self._trainer.observe()
+
+    def close_window(self, decision: SizeDecision) -> None:
+        """Resize as decided, check, report and save: always in this order."""
+        trainer = self._trainer
+        with self._timed("resize"):
+            trainer.resize(decision)
+        trainer.check_ledger()
+        self._append_window(self._reason)
+        trainer.open_window()
+        self._save(window=self._windows[-1].index)
+        spent_s = trainer.account.window_seconds("checkpoint")
+        self._windows[-1] = msgspec.structs.replace(self._windows[-1], checkpoint_seconds=spent_s)
+        self._ports.reporter.window(self._windows[-1])
+
+    def finish(self) -> Report:
+        """Save what is not a window's end, and report."""
+        if not self._at_end:
+            # On resuming, the window goes on as if nothing had happened.
             self._save()
             self._append_window("interrupted")
         self._acknowledge(wait=True)
-        report = self._report(finished)
+        report = self._report(self._at_end)
         self._ports.reporter.finish(report)
         return report
 
     def _take(self, poll: Poll) -> None:
-        """Process a poll, and save where time or the source asks for it."""
+        """Sort a poll out; what is in it is processed next."""
         poll, num_known = drop_known(poll, self._position)
         self._trainer.account.count("duplicates", num_known)
+        self._is_to_be_saved = poll.is_to_be_saved
         if poll.events.num_events or poll.rejections or poll.gaps:
-            self._batch = self._trainer.sort(poll, self._ports.source.origin, self._dead)
-            self._process(self._batch)
+            self._batch = self._unfinished = self._trainer.sort(poll, self._ports.source.origin, self._dead)
+            self._next = 0
         else:
             self._show_progress()
-        if poll.is_to_be_saved:
+            self._save_if_due()
+
+    def _process(self, batch: Batch) -> bool:
+        """Learn a batch from where it stands; return whether a window is full, or else it is done or asked to stop."""
+        clock = self._trainer.clock
+        while True:
+            end, closes = clock.events_before_close(batch.events.timestamp_ms, self._next)
+            self._next = at = self._learn(batch, self._next, end)
+            if clock.remaining_growth == 0 or (closes and at == end):
+                # By time the next event closes a window, else the last one does: where a poll ends is all one.
+                by_next = clock.rule.kind == "time"
+                self._settle(batch, batch.position_before(at) if by_next else batch.position_after(at))
+                self._reason = clock.rule.kind
+                return True
+            if at == batch.events.num_events or self._ports.host.stop_requested():
+                self._settle(batch, batch.position_before(at))
+                return False
+
+    def _save_if_due(self) -> None:
+        """Save where time or the source asks for it, and see to the save under way."""
+        if self._is_to_be_saved:
             self._save()
             self._acknowledge(wait=True)
         elif self._is_save_due():
             self._save()
         else:
             self._acknowledge(wait=False)
-
-    def _process(self, batch: Batch) -> None:
-        """Learn a batch, closing windows on the way, up to its end or to where someone asks to stop."""
-        clock = self._trainer.clock
-        at = 0
-        while True:
-            end, closes = clock.events_before_close(batch.events.timestamp_ms, at)
-            at = self._learn(batch, at, end)
-            if clock.remaining_growth == 0 or (closes and at == end):
-                # By time the next event closes a window, else the last one does: where a poll ends is all one.
-                by_next = clock.rule.kind == "time"
-                self._settle(batch, batch.position_before(at) if by_next else batch.position_after(at))
-                self._close_window(clock.rule.kind)
-            elif at == batch.events.num_events or self._ports.host.stop_requested():
-                self._settle(batch, batch.position_before(at))
-                return
 
     def _learn(self, batch: Batch, at: int, end: int) -> int:
         """Test and learn the events from ``at`` to ``end``; return the first one not learnt, if it stopped early."""
@@ -168,20 +218,6 @@ class Pipeline:
                 self._show_progress()
         trainer.note_learnt(batch, begin, at)
         return at
-
-    def _close_window(self, reason: str) -> None:
-        """Observe, decide, resize, checkpoint, commit, report: always in this order."""
-        trainer, ports = self._trainer, self._ports
-        decision = ports.policy.decide(trainer.observe())
-        with self._timed("resize"):
-            trainer.resize(decision)
-        trainer.check_ledger()
-        self._append_window(reason)
-        trainer.open_window()
-        self._save(window=self._windows[-1].index)
-        spent_s = trainer.account.window_seconds("checkpoint")
-        self._windows[-1] = msgspec.structs.replace(self._windows[-1], checkpoint_seconds=spent_s)
-        ports.reporter.window(self._windows[-1])
 
     def _settle(self, batch: Batch, position: Position) -> None:
         """Move on to a position within a batch, and give up the dead letters before it."""
@@ -277,7 +313,7 @@ class Pipeline:
         if checkpoint is None:
             return False
         meta = checkpoint.meta
-        _require_same(self._settings, meta["settings"])
+        require_same(self._settings, meta["settings"])
         self._trainer.restore(dict(checkpoint.arrays), meta["trainer"])
         self._position = self._saved = _from_json(meta["position"])
         self._windows = msgspec.convert(meta["windows"], list[WindowReport])
@@ -342,21 +378,3 @@ def _to_json(position: Position) -> dict[str, int]:
 
 def _from_json(position: dict[str, int]) -> Position:
     return {int(partition): offset for partition, offset in position.items()}
-
-
-def _require_same(now: dict[str, Any], then: dict[str, Any]) -> None:
-    flat_now, flat_then = _flatten(now), _flatten(then)
-    for name in sorted(flat_now.keys() | flat_then.keys()):
-        if flat_now.get(name) != flat_then.get(name):
-            raise CheckpointError(
-                f"the checkpoint was made with {name} = {flat_then.get(name)!r}, not {flat_now.get(name)!r}: "
-                f"give the same options to resume, or leave out --resume to start afresh"
-            )
-
-
-def _flatten(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        inner = f"{path}.{name}" if path else name
-        flat |= _flatten(value, inner) if isinstance(value, dict) else {inner: value}
-    return flat

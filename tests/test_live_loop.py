@@ -460,12 +460,11 @@ def test_what_the_source_lost_is_counted_and_passed() -> None:
 
 def test_a_loss_told_again_after_a_crash_is_counted_once() -> None:
     lost = Poll(NO_EVENTS, [], (Gap(0, 2, 5),))
-    crashed = Scene([first(2), TO_BE_SAVED, lost])
-    crashed.pipeline.run = lambda: None  # type: ignore[assignment,method-assign]
-    for _ in range(3):
-        poll = crashed.source.poll()
-        assert poll is not None
-        crashed.pipeline._take(poll)
+    crashed = Scene([])
+    polls = iter([first(2), TO_BE_SAVED, lost])
+    crashed.source.poll = polls.__next__  # type: ignore[method-assign]
+    with pytest.raises(StopIteration):
+        crashed.run()
     assert [saved.position for saved in crashed.saved] == [{0: 2}]
     scene = Scene([lost, TO_BE_SAVED], before=crashed)
     assert scene.run().counts.lost == 3
