@@ -51,7 +51,7 @@ kill-matrix: .venv/installed-tests
 	touch $@
 
 .venv/installed-tests: .venv/installed
-	$(PIP) --editable '.[test,torch]'
+	$(PIP) --editable '.[test]'
 	touch $@
 
 clean:

@@ -6,7 +6,7 @@ The doubles stand at the ports, so that the loop, the trainer and the stores und
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeVar, cast
 
@@ -129,12 +129,17 @@ class _Watched:
 class StillHost:
     """A :class:`~stream.ports.Host` whose clock stands still, so that two runs of it can be compared to the last bit.
 
-    It asks for an end once it has been asked ``stop_after`` times whether it does, None for never.
+    It asks for an end once it has been asked ``stop_after`` times whether it does, None for never. ``budgets`` are
+    asked for one after the other.
     """
 
-    def __init__(self, stop_after: int | None = None) -> None:
+    def __init__(self, stop_after: int | None = None, budgets: Sequence[int] = ()) -> None:
         self.num_asked = 0
         """How often it has been asked whether to stop."""
+        self.budgets = list(budgets)
+        """Budgets in bytes that it still has to ask for."""
+        self.answers: list[str | None] = []
+        """What became of those it has asked for: None where they were granted."""
         self._stop_after = stop_after
 
     def elapsed_s(self) -> float:
@@ -149,3 +154,11 @@ class StillHost:
         """Return whether it has been asked often enough."""
         self.num_asked += 1
         return self._stop_after is not None and self.num_asked > self._stop_after
+
+    def budget_requested(self) -> int | None:
+        """Return the next of the budgets."""
+        return self.budgets.pop(0) if self.budgets else None
+
+    def answer_budget(self, refusal: str | None) -> None:
+        """Keep the answer."""
+        self.answers.append(refusal)

@@ -15,6 +15,7 @@ from stream.errors import BudgetError, UsageError
 _BYTE_UNITS: Final = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _SECOND_UNITS: Final = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
 MAX_HISTORY: Final = 64
+_FEWEST_ENTITIES: Final = 64
 
 
 class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -108,11 +109,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         fields["use_prior"] = int(fields.pop("prior"))
         return Hyper(**{name: fields[name] for name in Hyper._fields})
 
-    def layout(self) -> Layout:
-        """Return how the budget is laid out; raises :class:`BudgetError` where it is too small for anything useful."""
+    def layout(self, budget_bytes: int | None = None) -> Layout:
+        """Return how the budget, or another one, is laid out; with another, ``max_entities`` is in proportion.
+
+        Raises :class:`BudgetError` where it is too small for anything useful.
+        """
         memory = self.memory
+        budget_bytes = memory.budget_bytes if budget_bytes is None else budget_bytes
+        max_entities = memory.max_entities
+        if max_entities is not None:
+            max_entities = max(_FEWEST_ENTITIES, max_entities * budget_bytes // memory.budget_bytes)
         seen_share = memory.seen_share if self.exclude_seen else 0.0
-        return plan_layout(memory.budget_bytes, memory.words_per_entity, memory.max_entities, seen_share)
+        return plan_layout(budget_bytes, memory.words_per_entity, max_entities, seen_share)
 
     def user_bounds(self) -> SizeBounds:
         """Return the sizes a user may have."""
@@ -133,6 +141,8 @@ PLAIN: Final = {
     "sizes.user_max": 32,
 }
 """The plain setting: matrix factorisation with one uniform negative, the control."""
+WIDE: Final = {"sizes.item_max": 64, "sizes.item_min": 0, "sizes.user_min": 0}
+"""Bounds of the sizes that leave a policy room to decide."""
 
 
 def _names() -> set[str]:
@@ -234,11 +244,12 @@ def _ranges(settings: Settings) -> list[Range]:
     memory, model, sizes = settings.memory, settings.model, settings.sizes
     windows, evaluation = settings.windows, settings.evaluation
     fewest_uniform = 0 if model.negatives_recent else 1
+    entities = _FEWEST_ENTITIES if memory.max_entities is None else memory.max_entities
     return [
         Range("seed", settings.seed, 0, 2**63 - 1),
         Range("users_share", settings.users_share, 0, 1),
         Range("memory.words_per_entity", memory.words_per_entity, 4, 2 * MAX_SIZE),
-        Range("memory.max_entities", 64 if memory.max_entities is None else memory.max_entities, 64, 2**30),
+        Range("memory.max_entities", entities, _FEWEST_ENTITIES, 2**30),
         Range("memory.seen_share", memory.seen_share, 0.001, 0.9),
         Range("model.history", model.history, 0, MAX_HISTORY),
         Range("model.negatives_recent", model.negatives_recent, 0, 10_000),

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.budget_changes import BudgetChanges
 from stream.core.event import Poll
 from stream.core.intake import Batch, drop_known
 from stream.core.reporting import report_run, report_window
@@ -19,17 +20,8 @@ from stream.core.sizes import SizeDecision
 from stream.core.stats import LedgerLine, Progress, Report, WindowReport
 from stream.core.trainer import Trainer
 from stream.errors import StorageError
-from stream.identity import require_same
-from stream.ports import (
-    Checkpoint,
-    CheckpointStore,
-    DeadLetters,
-    Host,
-    Position,
-    Reporter,
-    SizePolicy,
-    Source,
-)
+from stream.identity import budget_in, require_same
+from stream.ports import Checkpoint, CheckpointStore, DeadLetters, Host, Position, Reporter, SizePolicy, Source
 
 
 class Ports(NamedTuple):
@@ -52,6 +44,8 @@ class Pace(NamedTuple):
     """Go on where a checkpoint cannot be written, and try again at the next."""
     max_windows: int | None = None
     """How many windows a report holds, the newest; None: all."""
+    saves: bool = True
+    """Checkpoints are made at all."""
 
 
 class _Saving(NamedTuple):
@@ -93,13 +87,14 @@ class Pipeline:
         self._is_to_be_saved = False
         """The source asks for a save after this poll."""
         self._at_end = False
-        self._reason = ""
-        """Why the window that is full closes."""
+        self.reason: str = trainer.clock.rule.kind
+        """Why the window that is full closes, or else the next one will."""
         self._dead: dict[tuple[int, int], str] = {}
         """Dead letters of a life before this one that stand ahead of the position."""
         self._mark: Position = {}
         self._windows: list[WindowReport] = []
         self._saving: _Saving | None = None
+        self._budget = BudgetChanges(trainer, ports.host, ports.reporter, saves=pace.saves)
         self._resumed = False
         self._started_s = self._saved_s = ports.host.elapsed_s()
         self._wall_before_s = 0.0
@@ -125,6 +120,7 @@ class Pipeline:
                 self._save_if_due()
             if self._at_end or host.stop_requested():
                 return None
+            self._budget.heed()
             with self._timed("read"):
                 poll = self._ports.source.poll()
             if poll is not None:
@@ -132,16 +128,17 @@ class Pipeline:
                 continue
             self._at_end = True
             if account.window_counts().events:
-                self._reason = "end of stream"
+                self.reason = "end of stream"
                 return self._trainer.observe()
 
     def close_window(self, decision: SizeDecision) -> None:
         """Resize as decided, check, report and save: always in this order."""
         trainer = self._trainer
+        self._budget.heed()
         with self._timed("resize"):
             trainer.resize(decision)
         trainer.check_ledger()
-        self._append_window(self._reason)
+        self._append_window(self.reason)
         trainer.open_window()
         self._save(window=self._windows[-1].index)
         spent_s = trainer.account.window_seconds("checkpoint")
@@ -181,7 +178,7 @@ class Pipeline:
                 # By time the next event closes a window, else the last one does: where a poll ends is all one.
                 by_next = clock.rule.kind == "time"
                 self._settle(batch, batch.position_before(at) if by_next else batch.position_after(at))
-                self._reason = clock.rule.kind
+                self.reason = clock.rule.kind
                 return True
             if at == batch.events.num_events or self._ports.host.stop_requested():
                 self._settle(batch, batch.position_before(at))
@@ -215,6 +212,7 @@ class Pipeline:
                 begin = at
                 with self._timed("resize"):
                     trainer.resize_within_window()
+                self._budget.heed()
                 self._show_progress()
         trainer.note_learnt(batch, begin, at)
         return at
@@ -243,25 +241,30 @@ class Pipeline:
 
     def _is_save_due(self) -> bool:
         every_s, since_s = self._pace.checkpoint_every_s, self._ports.host.elapsed_s() - self._saved_s
-        return every_s is not None and not 0 <= since_s < every_s and self._position != self._saved
+        is_time = every_s is not None and not 0 <= since_s < every_s and self._position != self._saved
+        return is_time or self._budget.is_pressing
 
     def _save(self, window: int | None = None) -> None:
         """Save everything of this instant; ``window`` is the index of a window that ends here."""
+        if not self._pace.saves:
+            return
         with self._timed("checkpoint"):
             self._acknowledge(wait=True)
             self._saved_s = self._ports.host.elapsed_s()
+            self._budget.note_save()
             try:
                 mark = self._ports.dead_letters.mark()
                 # The next life has to find what is ahead as well.
                 self._mark = self._mark if self._dead else mark
-                future = self._ports.checkpoints.save(self._checkpoint())
+                future = self._ports.checkpoints.save(self.snapshot())
             except StorageError as error:
                 self._survive(error)
                 return
         self._saving, self._saved = _Saving(future, self._position, window), self._position
         self._acknowledge(wait=False)
 
-    def _checkpoint(self) -> Checkpoint:
+    def snapshot(self) -> Checkpoint:
+        """Return everything of this instant, from which another loop can resume; the arrays are the live ones."""
         arrays, trainer_state = self._trainer.state(self._batch, self._position)
         meta = {
             "settings": self._settings,
@@ -287,6 +290,7 @@ class Pipeline:
             self._survive(error)
             return
         self._ports.source.commit(saving.position)
+        self._budget.note_durable()
         for i, window in enumerate(self._windows[-2:], max(0, len(self._windows) - 2)):
             if window.index == saving.window:
                 self._windows[i] = msgspec.structs.replace(window, checkpoint_bytes=num_bytes)
@@ -315,6 +319,9 @@ class Pipeline:
         meta = checkpoint.meta
         require_same(self._settings, meta["settings"])
         self._trainer.restore(dict(checkpoint.arrays), meta["trainer"])
+        # A budget that was changed while the loop ran stands, unless the settings have been changed since.
+        if (budget_bytes := budget_in(self._settings)) != budget_in(meta["settings"]):
+            self._trainer.change_budget(budget_bytes)
         self._position = self._saved = _from_json(meta["position"])
         self._windows = msgspec.convert(meta["windows"], list[WindowReport])
         if self._windows and not self._windows[-1].checkpoint_bytes:
@@ -346,7 +353,8 @@ class Pipeline:
         self._ports.reporter.progress(Progress(trainer.account.counts(), hit_rate, ledger_bytes, lag))
 
     def _append_window(self, reason: str) -> None:
-        self._windows.append(report_window(self._trainer, reason, self._ports.host.peak_rss_bytes()))
+        peak_rss_bytes, guard_trips = self._ports.host.peak_rss_bytes(), self._ports.policy.trips
+        self._windows.append(report_window(self._trainer, reason, peak_rss_bytes, guard_trips))
         if self._pace.max_windows is not None:
             del self._windows[: -self._pace.max_windows]
 
@@ -356,6 +364,7 @@ class Pipeline:
             self._trainer,
             data=ports.source.name,
             policy=ports.policy.name,
+            guard_trips=ports.policy.trips,
             fixed=self._staging(),
             peak_rss_bytes=ports.host.peak_rss_bytes(),
             wall_seconds=self._wall_seconds(),

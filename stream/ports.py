@@ -107,6 +107,12 @@ class Host(Protocol):
     def stop_requested(self) -> bool:
         """Return whether someone asked for an orderly end."""
 
+    def budget_requested(self) -> int | None:
+        """Return the memory budget in bytes that someone asks for; each request once, None where there is none."""
+
+    def answer_budget(self, refusal: str | None) -> None:
+        """Note that the last request is met and in a durable checkpoint, or else in one line why it is refused."""
+
 
 class SizePolicy(Protocol):
     """Decides how the bytes are shared out, once a window."""
@@ -114,6 +120,10 @@ class SizePolicy(Protocol):
     @property
     def name(self) -> str:
         """The name it is asked for by."""
+
+    @property
+    def trips(self) -> dict[str, int]:
+        """How often a guard stepped in since the start of the stream, by reason; empty where it has none."""
 
     def decide(self, observation: NDArray[np.float32]) -> SizeDecision:
         """Return the size decision for the coming window, from a fixed-length observation."""

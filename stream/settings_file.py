@@ -18,7 +18,6 @@ from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 import msgspec
 
 from stream.config import Mistake, Settings, mistakes_in, parse_bytes, parse_seconds
-from stream.core.sizes import parse_curve
 from stream.core.windows import parse_window
 from stream.errors import InputError, ScallError, UsageError
 from stream.service_settings import Service, mistakes_in_service
@@ -33,7 +32,15 @@ _BESIDE_BUDGET: Final = ("memory.words_per_entity", "memory.max_entities", "memo
 """What the smallest budget that works depends on."""
 
 
-def load_service(path: Path, environment: Mapping[str, str]) -> Service:
+TryPolicy = Callable[[Settings], object]
+"""Opens the policy that settings name, or raises why it cannot be."""
+
+
+def _no_policy(settings: Settings) -> None:
+    """Refuse no policy: for commands that open none."""
+
+
+def load_service(path: Path, environment: Mapping[str, str], try_policy: TryPolicy = _no_policy) -> Service:
     """Return the settings in a file; secrets may come from ``environment``.
 
     Raises:
@@ -41,22 +48,22 @@ def load_service(path: Path, environment: Mapping[str, str]) -> Service:
         UsageError: it has a mistake; tells the first, and how many more there are.
 
     """
-    service, mistakes = _read(path, environment)
+    service, mistakes = _read(path, environment, try_policy)
     if service is None:
         more = f" (and {len(mistakes) - 1} more: scall validate {path})" if len(mistakes) > 1 else ""
         raise UsageError(f"{mistakes[0]}{more}")
     return service
 
 
-def find_mistakes(path: Path, environment: Mapping[str, str]) -> list[str]:
+def find_mistakes(path: Path, environment: Mapping[str, str], try_policy: TryPolicy = _no_policy) -> list[str]:
     """Return every mistake in a settings file, in the order of its lines, each as one line; none where all is well.
 
     Values of ``kafka.security`` are never in it. Raises :class:`InputError` where the file cannot be read.
     """
-    return _read(path, environment)[1]
+    return _read(path, environment, try_policy)[1]
 
 
-def _read(path: Path, environment: Mapping[str, str]) -> tuple[Service | None, list[str]]:
+def _read(path: Path, environment: Mapping[str, str], try_policy: TryPolicy) -> tuple[Service | None, list[str]]:
     """Return the settings, where they are without mistakes, and the mistakes."""
     try:
         content = path.read_bytes()
@@ -69,7 +76,7 @@ def _read(path: Path, environment: Mapping[str, str]) -> tuple[Service | None, l
         return None, [f"{path} is not UTF-8 text: save it as that"]
     except ValueError as error:
         return None, [f"{path} is no TOML: {error}"]
-    reading = _Reading(path.parent, environment)
+    reading = _Reading(path.parent, environment, try_policy)
     service = reading.read(tables)
     if not reading.mistakes:
         return service, []
@@ -105,10 +112,11 @@ _SECTIONS: Final = {path[: dot.start()] for path in _FIELDS for dot in re.findit
 class _Reading:
     """Reads one file's tables; collects the mistakes."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], try_policy: TryPolicy) -> None:
         self.mistakes: list[Mistake] = []
         self._folder = folder
         self._environment = environment
+        self._try_policy = try_policy
 
     def read(self, tables: dict[str, Any]) -> Service:
         """Return the settings; where there are mistakes, something else may stand for what is wrong."""
@@ -196,7 +204,7 @@ class _Reading:
     def _try_model(self, settings: Settings) -> None:
         """Note what the model would refuse when it is made."""
         attempts: list[tuple[str, tuple[str, ...], Callable[[], object]]] = [
-            ("policy", (), lambda: parse_curve(settings.policy)),
+            ("policy", ("users_share", "seed"), lambda: self._try_policy(settings)),
             ("windows.close_after", (), lambda: parse_window(settings.windows.close_after)),
             ("memory.budget_bytes", _BESIDE_BUDGET, settings.layout),
         ]

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from itertools import pairwise
 from pathlib import Path
@@ -12,20 +11,22 @@ from typing import Any, BinaryIO, NamedTuple
 import msgspec
 import numpy as np
 
-from agents.baselines import open_policy
 from simulators.faults import Crash, Steps, StillHost, watched
+from simulators.nowhere import NoCheckpoints, Silence
 from simulators.ties import TieShuffled
+from stream.adapters.budgets import PlannedBudgets
 from stream.adapters.checkpoint import CheckpointFolder, Disk
 from stream.adapters.checkpoint_writer import CheckpointWriter
 from stream.adapters.dead_letters import DeadLetterFile
 from stream.adapters.files import FileSource
 from stream.adapters.report import report_fields
-from stream.commands.assembly import build_trainer
+from stream.assembly import build_trainer
+from stream.commands.assembly import build_policy
 from stream.config import make_settings
 from stream.core.event import ITEM, USER, EventBatch, Origin, Poll, Rejection, hash_id
-from stream.core.stats import Progress, Report, WindowReport
+from stream.core.stats import Report
 from stream.pipeline import Pipeline, Ports
-from stream.ports import Checkpoint, Position, Reporter, Source
+from stream.ports import Position, Reporter, Source
 
 FIRST_SECOND = 1_700_000_000
 TIGHT: Mapping[str, Any] = {
@@ -35,6 +36,7 @@ TIGHT: Mapping[str, Any] = {
     "windows.allowed_lateness_s": 60,
 }
 """Settings under which a few hundred events evict and compact."""
+NO_PLAN: Mapping[int, int] = {}
 DISK_STEPS = ("create", "write", "flush", "fsync", "rename", "fsync_folder", "remove")
 UNLIKE = {
     *("resumed", "wall_seconds", "train_seconds", "eval_seconds", "resize_seconds", "checkpoint_seconds"),
@@ -125,15 +127,6 @@ def _events(rows: list[tuple[int, str, str, int]]) -> EventBatch:
     )
 
 
-class Silence:
-    """A reporter that shows nothing."""
-
-    def progress(self, progress: Progress) -> None: ...
-    def warn(self, text: str) -> None: ...
-    def window(self, report: WindowReport) -> None: ...
-    def finish(self, report: Report) -> None: ...
-
-
 class HastyDisk(Disk):
     """A disk that does not wait: the death of a process, unlike a power cut, loses nothing that was handed over."""
 
@@ -176,20 +169,6 @@ class Letters(list[Rejection]):
         return {}
 
 
-class NoStore:
-    """A checkpoint store for runs that are never resumed."""
-
-    staging_bytes = 0
-
-    def save(self, checkpoint: Checkpoint) -> "Future[int]":
-        done: Future[int] = Future()
-        done.set_result(len(checkpoint.arrays))
-        return done
-
-    def load(self) -> None: ...
-    def clear(self) -> None: ...
-
-
 class Case(NamedTuple):
     """A stream, and the settings to replay it under."""
 
@@ -209,10 +188,15 @@ def replay(
     steps: Steps | None = None,
     host: StillHost | None = None,
     reporter: Reporter | None = None,
+    plan: Mapping[int, int] = NO_PLAN,
 ) -> Report:
-    """Live one life: run the loop over ``folder``, until the stream ends or the host asks to stop, or crash."""
+    """Live one life: run the loop over ``folder``, until the stream ends or the host asks to stop, or crash.
+
+    ``plan`` has another budget from some numbers of events learnt on.
+    """
     steps = Steps() if steps is None else steps
     settings = make_settings(dict(case.settings))
+    trainer = build_trainer(settings)
     with ExitStack() as stack:
         source = stack.enter_context(closing(case.open_source()))
         letters = ForgetfulFile(folder / "dead_letters.jsonl")
@@ -224,11 +208,11 @@ def replay(
                 watched(source, steps, "poll", "seek", "origin", "commit"),
                 watched(letters, steps, "write", "mark", "rewind"),
                 CheckpointWriter(checkpoints, background=False),
-                watched(open_policy(settings.policy, settings.users_share), steps, "decide", "state", "restore"),
+                watched(build_policy(settings), steps, "decide", "state", "restore"),
                 watched(Silence() if reporter is None else reporter, steps, "window", "finish"),
-                StillHost() if host is None else host,
+                PlannedBudgets(StillHost() if host is None else host, plan, lambda: trainer.recommender.num_learnt),
             )
-            pipeline = Pipeline(ports, build_trainer(settings), msgspec.to_builtins(settings), {})
+            pipeline = Pipeline(ports, trainer, msgspec.to_builtins(settings), {})
             if not (resume and pipeline.resume()):
                 pipeline.start_afresh()
             return pipeline.run()
@@ -242,9 +226,9 @@ def replay(
 def replay_in_memory(case: Case, reporter: Reporter | None = None) -> tuple[Report, Letters]:
     """Replay a stream from end to end, and return the dead letters too."""
     settings, letters = make_settings(dict(case.settings)), Letters()
-    policy = open_policy(settings.policy, settings.users_share)
+    policy = build_policy(settings)
     with closing(case.open_source()) as source:
-        ports = Ports(source, letters, NoStore(), policy, reporter or Silence(), StillHost())
+        ports = Ports(source, letters, NoCheckpoints(), policy, reporter or Silence(), StillHost())
         return Pipeline(ports, build_trainer(settings), msgspec.to_builtins(settings), {}).run(), letters
 
 

@@ -16,16 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.baselines import open_policy
 from simulators.broker import SimulatedBroker, SimulatedConsumer
 from simulators.faults import Crash, Death, Steps, StillHost, watched
+from simulators.nowhere import Silence
 from stream.adapters.checkpoint import CheckpointFolder, newest_file, read_header
 from stream.adapters.checkpoint_writer import CheckpointWriter
 from stream.adapters.kafka import reader, source
 from stream.adapters.kafka.client import TopicPartition
 from stream.adapters.kafka.records import RecordDecoder
 from stream.adapters.kafka.source import KafkaSource
-from stream.commands.assembly import build_trainer
+from stream.assembly import build_trainer
+from stream.commands.assembly import build_policy
 from stream.config import make_settings
 from stream.core.event import NO_EVENTS, Gap, Origin, Poll, Rejection, digest_of
 from stream.core.stats import Counts, Progress, Report
@@ -35,7 +36,7 @@ from stream.ports import Checkpoint, CheckpointStore, DeadLetters, Position, Rep
 from stream.service_settings import Kafka, Schema
 from tests.contracts.reader import Reader
 from tests.core.twins import events_of
-from tests.doubles import DISK_STEPS, HastyDisk, Letters, Silence
+from tests.doubles import DISK_STEPS, HastyDisk, Letters
 
 SETTINGS: Mapping[str, Any] = {
     "memory.budget_bytes": 26 * 1024,
@@ -245,7 +246,7 @@ class Scene:
         self.source = Scripted(polls, self.clock, self.log)
         self.shelf = Shelf(self.saved, patience or forever(0), refusals or forever(""), self.log)
         made = make_settings({**SETTINGS, **{name.replace("__", "."): changes[name] for name in changes}})
-        policy = open_policy(made.policy, made.users_share)
+        policy = build_policy(made)
         ports = Ports(self.source, self.letters, self.shelf, policy, self.reporter, self.clock)
         self.pipeline = Pipeline(ports, build_trainer(made), msgspec.to_builtins(made), {}, pace)
         if not self.pipeline.resume():
@@ -670,7 +671,7 @@ def live_with(
         watched(source, steps, "poll", "seek", "commit"),
         watched(letters, steps, "write", "mark", "rewind"),
         watched(checkpoints, steps, "load", "clear", "save"),
-        watched(open_policy(made.policy, made.users_share), steps, "decide", "restore"),
+        watched(build_policy(made), steps, "decide", "restore"),
         watched(reporter or Silence(), steps, "window", "finish"),
         clock,
     )

@@ -10,23 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulators.faults import Steps
+from simulators.nowhere import Silence
 from stream.config import PLAIN
 from stream.core.model import LOSSES
 from stream.core.sizes import FAMILIES
 from stream.core.stats import Counts, Progress, Report, WindowReport
 from stream.core.windows import WindowRule, parse_window
-from tests.doubles import (
-    TIGHT,
-    Case,
-    Listed,
-    Record,
-    Silence,
-    open_clicks,
-    outcome,
-    replay,
-    replay_in_memory,
-    write_clicks,
-)
+from tests.doubles import TIGHT, Case, Listed, Record, open_clicks, outcome, replay, replay_in_memory, write_clicks
 
 NEVER = 10**12
 """A jump of the clock that none makes, in seconds."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from simulators.synthetic import WORLDS
 from stream.__main__ import main
 from tests.doubles import read_report
 
@@ -55,7 +56,7 @@ def test_data_that_cannot_be_read_is_named(files: Path, capsys: Told, name: str,
 
 
 def test_an_unknown_world_is_named_with_those_there_are(capsys: Told) -> None:
-    worlds = "synthetic:stationary, synthetic:drift, synthetic:churn"
+    worlds = ", ".join(f"synthetic:{name}" for name in WORLDS)
     assert refusal(capsys, "replay", "synthetic:flat") == f"synthetic:flat is no world: choose one of {worlds}"
 
 
@@ -67,7 +68,7 @@ def test_an_unknown_world_is_named_with_those_there_are(capsys: Told) -> None:
         ("--budget 0", "budget '0' is not a size"),
         ("--budget -1", "budget '-1' is not a size"),
         ("--budget 1000", "budget of 1,000 bytes is too small: give at least --budget"),
-        ("--policy best", "policy 'best': no such size curve; write one of uniform, frequency, powerlaw"),
+        ("--policy best", "policy 'best': no such policy; write one of scall, scall-online, uniform, frequency"),
         ("--policy powerlaw:31", "'31' is no shape of powerlaw; write a number from 0.1 to 30 after the colon"),
         ("--policy powerlaw:", "'' is no shape of powerlaw"),
         ("--policy uniform:2", "'2' is no shape of uniform; write 'uniform' alone"),
@@ -102,7 +103,9 @@ def test_a_bad_option_is_named_with_its_remedy(files: Path, capsys: Told, option
 
 def test_a_command_is_asked_for(capsys: Told) -> None:
     assert refusal(capsys).endswith("required: COMMAND (see scall --help)")
-    assert "invalid choice: 'play' (choose from 'replay', 'run', " in refusal(capsys, "play")
+    commands = ("replay", "compare", "search", "run", "feed", "validate", "inspect", "budget", "deadletters")
+    told = refusal(capsys, "play")
+    assert f"invalid choice: 'play' (choose from {', '.join(map(repr, commands))})" in told
     assert "required: DATA (see scall replay --help)" in refusal(capsys, "replay")
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from stream.commands.assembly import build_policy
 from stream.config import Memory, Settings, Windows
 from stream.errors import InputError, UsageError
 from stream.service_settings import Checkpoints, Kafka, Service
@@ -63,7 +64,7 @@ def load(folder: Path, values: Mapping[str, str | None], environment: Mapping[st
 def mistakes_of(folder: Path, text: str, environment: Mapping[str, str] | None = None) -> list[str]:
     """Return the mistakes without the name of the file, and check what holds for all of them."""
     path = write(folder, text)
-    mistakes = find_mistakes(path, environment or {})
+    mistakes = find_mistakes(path, environment or {}, build_policy)
     assert all(mistake.startswith(f"{path}:") and mistake.isprintable() for mistake in mistakes)
     return [mistake.removeprefix(f"{path}:") for mistake in mistakes]
 
@@ -370,7 +371,7 @@ def test_a_value_of_the_wrong_kind_is_told_with_the_right_one(tmp_path: Path, pa
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"policy": '"best"'}, "policy 'best': no such size curve; write one of uniform, "),
+        ({"policy": '"best"'}, "policy 'best': no such policy; write one of scall, "),
         ({"policy": '"powerlaw:31"'}, "policy 'powerlaw:31': '31' is no shape of powerlaw; write a number from 0.1 to"),
         ({"windows.close_after": '"soon"'}, "windows.close_after: window 'soon' is not understood: write one of"),
         ({"model.loss": '"hinge"'}, "model.loss = 'hinge' is unknown: give one of softmax, logistic, bpr"),

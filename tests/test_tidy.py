@@ -107,7 +107,8 @@ def may_import(importer: str, imported: str) -> bool:
         return not is_in(imported, "simulators", "agents", "stream.adapters")
     if is_in(importer, "simulators"):
         return not is_in(imported, "agents")
-    return not ours or is_in(imported, "agents", "stream.core.sizes", "stream.core.observation")
+    arrays = ("stream.core.sizes", "stream.core.observation", "stream.core.action", "stream.errors")
+    return not ours or is_in(imported, "agents", *arrays)
 
 
 def wrong_imports(sources: Sources) -> list[str]:

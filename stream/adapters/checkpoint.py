@@ -262,6 +262,21 @@ class CheckpointFolder:
             ) from error
 
 
+def is_in_use(folder: Path) -> bool:
+    """Return whether a process has a folder of checkpoints."""
+    try:
+        lock = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def newest_file(folder: Path) -> Path:
     """Return the newest checkpoint in a folder, good or not; the folder is not locked.
 

@@ -53,12 +53,17 @@ class CheckpointWriter:
             self._staged = {name: array.copy() for name, array in arrays.items()}
 
     def _copied(self, checkpoint: Checkpoint) -> Checkpoint:
-        if not self._staged:
+        if any(self._shape(name) != array.shape for name, array in checkpoint.arrays.items()):
+            # The old copy goes first: a changed budget may not take both.
+            self._staged = {}
             self.reserve(checkpoint.arrays)
         for name, array in checkpoint.arrays.items():
             # As bytes: numpy copies records field by field, twenty times slower.
             np.copyto(bytes_of(self._staged[name]), bytes_of(array))
         return checkpoint._replace(arrays=self._staged)
+
+    def _shape(self, name: str) -> tuple[int, ...] | None:
+        return self._staged[name].shape if name in self._staged else None
 
     def load(self) -> Checkpoint | None:
         """Return the newest good checkpoint of the folder; raises :class:`~stream.errors.CheckpointError`."""

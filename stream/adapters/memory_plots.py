@@ -77,8 +77,9 @@ def _ledger_plot(report: Report) -> Plot:
         for place, entry in enumerate(entries):
             write_beside(axes, (1.0, place), bytes_text(entry.bytes), "ink", right=8)
 
+    since = "when the budget was last changed" if report.counts.budget_changes else "at start-up"
     caption = (
-        f"Allocated once, at start-up: {bytes_text(total)} of {bytes_text(report.budget_bytes)}."
+        f"Allocated once, {since}: {bytes_text(total)} of {bytes_text(report.budget_bytes)}."
         " Each bar starts where the one above it ends."
     )
     words = ", ".join(f"{entry.name} {bytes_text(entry.bytes)}" for entry in entries)

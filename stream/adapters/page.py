@@ -13,6 +13,7 @@ from stream.adapters.track import Track
 from stream.adapters.units import (
     bytes_text,
     count_text,
+    guard_text,
     or_zero,
     plural,
     quality_text,
@@ -33,18 +34,31 @@ def render_page(report: Report) -> str:
     """
     track = Track(report.windows)
     sections = [
-        _section("Quality", quality_plots(report, track)),
-        _section("Memory", memory_plots(report, track)),
-        _section("Speed and records", [*speed_plots(report, track), record_plot(report)]),
+        section("Quality", figures(quality_plots(report, track))),
+        section("Memory", figures(memory_plots(report, track))),
+        section("Speed and records", figures([*speed_plots(report, track), record_plot(report)])),
     ]
-    title = escape(f"{report.data}: {report.policy}")
+    body = f"{_header(report)}\n{_tiles(report)}\n{''.join(sections)}\n{_tables(report)}"
+    return frame(f"{report.data}: {report.policy}", body)
+
+
+def frame(title: str, body: str, style: str = "") -> str:
+    """Return a whole page as HTML, with more style where the page has some of its own; it allows no scripts."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_NO_SCRIPTS}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"{_header(report)}\n{_tiles(report)}\n{''.join(sections)}\n{_tables(report)}\n"
-        "</main>\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n<main>\n"
+        f"{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def header(heading: str, lines: Iterable[str], chips: Iterable[str], below: str = "") -> str:
+    """Return the top of a page: what it is about, lines of facts, chips (:func:`chip`), and more HTML."""
+    facts = "".join(f'<p class="facts">{escape(line)}</p>' for line in lines)
+    return (
+        f'<header><p class="kicker">scall-stream</p><h1>{escape(heading)}</h1>'
+        f'{facts}<div class="chips">{"".join(chips)}</div>{below}</header>'
     )
 
 
@@ -55,15 +69,14 @@ def _header(report: Report) -> str:
         facts.append(span)
     violations = report.counts.violations
     chips = [
-        _chip("finished", "good") if report.finished else _chip("interrupted: --resume goes on from here", "alarm"),
-        _chip("resumed from a checkpoint") if report.resumed else "",
-        _chip(plural(violations, "budget violation"), "alarm") if violations else _chip("budget kept", "good"),
-        _chip(plural(report.counts.drift_alarms, "drift alarm")) if report.counts.drift_alarms else "",
+        chip("finished", "good") if report.finished else chip("interrupted: --resume goes on from here", "alarm"),
+        chip("resumed from a checkpoint") if report.resumed else "",
+        chip(plural(violations, "budget violation"), "alarm") if violations else chip("budget kept", "good"),
+        chip(plural(report.counts.drift_alarms, "drift alarm")) if report.counts.drift_alarms else "",
     ]
-    return (
-        f'<header><p class="kicker">scall-stream</p><h1>{escape(report.data)}</h1>'
-        f'<p class="facts">{escape(" · ".join(facts))}</p><div class="chips">{"".join(chips)}</div></header>'
-    )
+    guarded = guard_text(report.guard_trips)
+    lines = [" · ".join(facts), *([guarded[0].upper() + guarded[1:]] if guarded else [])]
+    return header(report.data, lines, chips)
 
 
 def _span(report: Report) -> str:
@@ -79,7 +92,8 @@ def _span(report: Report) -> str:
     return f"events of {first}" if first == last else f"events from {first} to {last}"
 
 
-def _chip(text: str, role: str = "") -> str:
+def chip(text: str, role: str = "") -> str:
+    """Return a few words in a coloured frame; the role is one of the style's, such as good or alarm."""
     return f'<span class="{f"chip {role}".strip()}">{escape(text)}</span>'
 
 
@@ -106,7 +120,7 @@ def _bar(share: float, role: str = "") -> str:
 def _quality_tile(report: Report) -> str:
     quality, k = report.quality, report.top_k
     ratio = ratio_text(quality.recall, quality.popularity_recall)
-    big = quality_text(quality.recall) + (_chip(f"{ratio} popularity", "run") if ratio else "")
+    big = quality_text(quality.recall) + (chip(f"{ratio} popularity", "run") if ratio else "")
     most = max(or_zero(quality.recall), or_zero(quality.popularity_recall)) or 1.0
     rows = (("this run", quality.recall, ""), ("popularity", quality.popularity_recall, "popularity"))
     bars = "".join(
@@ -122,10 +136,10 @@ def _quality_tile(report: Report) -> str:
 def _memory_tile(report: Report) -> str:
     share = report.peak_bytes / report.budget_bytes if report.budget_bytes else 0.0
     violations = report.counts.violations
-    chip = _chip(plural(violations, "violation"), "alarm" if violations else "good")
+    kept = chip(plural(violations, "violation"), "alarm" if violations else "good")
     big = f'{bytes_text(report.peak_bytes)}<span class="of">of {bytes_text(report.budget_bytes)}</span>'
     rest = f"<b>{share_text(share)}</b> of the budget at its peak · resident {bytes_text(report.peak_rss_bytes)}"
-    return _tile("Peak memory", big, _bar(share, "alarm" if violations else ""), f"<div>{chip}</div>", _note(rest))
+    return _tile("Peak memory", big, _bar(share, "alarm" if violations else ""), f"<div>{kept}</div>", _note(rest))
 
 
 def _event_tile(report: Report) -> str:
@@ -158,9 +172,14 @@ def _entity_tile(report: Report) -> str:
     return _tile("Users and items held", big, *notes)
 
 
-def _section(heading: str, plots: Sequence[Plot]) -> str:
-    figures = "".join(map(_figure, plots))
-    return f'<section><h2>{escape(heading)}</h2><div class="plots">{figures}</div></section>'
+def section(heading: str, html: str) -> str:
+    """Return HTML under a heading."""
+    return f"<section><h2>{escape(heading)}</h2>{html}</section>"
+
+
+def figures(plots: Iterable[Plot]) -> str:
+    """Return drawings side by side, each with its title and caption."""
+    return f'<div class="plots">{"".join(map(_figure, plots))}</div>'
 
 
 def _figure(plot: Plot) -> str:
@@ -172,14 +191,19 @@ def _tables(report: Report) -> str:
     ledger, fixed = _bytes_rows(report.ledger), _bytes_rows(report.fixed)
     under_budget = "Everything that grows with users, items or events: allocated once, under the budget."
     beside = "What does not grow, listed beside the budget."
-    return (
-        "<section><h2>Details</h2>"
-        + _details("Ledger", plural(len(report.ledger), "array"), _table(under_budget, ledger))
+    return section(
+        "Details",
+        _details("Ledger", plural(len(report.ledger), "array"), _table(under_budget, ledger))
         + _details("Fixed costs", plural(len(report.fixed), "line"), _table(beside, fixed))
-        + _details("Settings", "", _table("As they were in force.", map(_text_row, _flat(report.settings))))
-        + _details("Versions", "", _table("What ran.", map(_text_row, sorted(report.versions.items()))))
-        + "</section>"
+        + settings_and_versions("As they were in force.", report.settings, report.versions),
     )
+
+
+def settings_and_versions(caption: str, settings: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """Return what ran as two tables to unfold, the one of the settings with this caption."""
+    in_force = _table(caption, map(_text_row, _flat(settings)))
+    ran = _table("What ran.", map(_text_row, sorted(versions.items())))
+    return _details("Settings", "", in_force) + _details("Versions", "", ran)
 
 
 def _details(heading: str, aside: str, table: str) -> str:

@@ -66,3 +66,9 @@ class ThisProcess:
     def stop_requested(self) -> bool:
         """Return whether a signal has asked for an end."""
         return self._stop_requested
+
+    def budget_requested(self) -> int | None:
+        """Return None: no signal can name a budget."""
+
+    def answer_budget(self, refusal: str | None) -> None:
+        """Do nothing: no request was made."""

@@ -26,6 +26,7 @@ from stream.adapters.units import (
     NOTHING,
     bytes_text,
     count_text,
+    guard_text,
     plural,
     quality_text,
     ratio_text,
@@ -129,6 +130,7 @@ class ConsoleReporter:
         """Show a closed window."""
         self._windows.append(report)
         self._num_windows += 1
+        self._budget = bytes_text(report.budget_bytes)
         if self._live is not None:
             self._live.update(self._picture(), refresh=True)
         elif not self._quiet and not self._console.is_terminal and self._num_windows % _WINDOWS_PER_LINE == 1:
@@ -221,6 +223,8 @@ def final_summary(report: Report, page: Path | None = None, go_on: str = "with -
         reasons = "; ".join(f"{reason} {count}" for reason, count in sorted(report.dead_letter_reasons.items()))
         dead = plural(counts.dead_letters, "dead letter") + (f" ({reasons})" if reasons else "")
         add("set aside", dead, plural(counts.late, "late event"))
+    if report.guard_trips:
+        add("guard", guard_text(report.guard_trips))
     if page is not None:
         add("page", str(page))
     out = io.StringIO()

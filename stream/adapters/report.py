@@ -27,6 +27,7 @@ def report_fields(report: Report) -> dict[str, Any]:
     fields = {
         "data": report.data,
         "policy": report.policy,
+        "guard_trips": report.guard_trips,
         "seed": report.seed,
         "finished": report.finished,
         "resumed": report.resumed,
@@ -80,6 +81,7 @@ def _window_fields(window: WindowReport) -> dict[str, Any]:
         "user_sizes": _size_fields(window.user_sizes, histogram=False),
         "item_sizes": _size_fields(window.item_sizes, histogram=False),
         "decision": window.decision,
+        "guard_trips": window.guard_trips,
         "resizes": window.resizes,
         "events_per_second": window.events_per_second,
         "train_seconds": window.train_seconds,
@@ -131,12 +133,13 @@ def save_report(report: Report, folder: Path) -> Path:
     :class:`StorageError` where the disk refuses; ``report.json`` is written first.
     """
     text = json.dumps(report_fields(report), allow_nan=False, indent=1)
-    _write_aside(folder / JSON_NAME, text + "\n")
-    _write_aside(folder / PAGE_NAME, render_page(report))
+    write_aside(folder / JSON_NAME, text + "\n")
+    write_aside(folder / PAGE_NAME, render_page(report))
     return folder / PAGE_NAME
 
 
-def _write_aside(path: Path, text: str) -> None:
+def write_aside(path: Path, text: str) -> None:
+    """Write a text file beside its name and rename it; raises :class:`StorageError` where the disk refuses."""
     aside = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

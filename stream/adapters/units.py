@@ -1,6 +1,7 @@
 """Figures as people read them: three digits that matter, and a unit."""
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 NOTHING: Final = "\N{EN DASH}"
@@ -125,3 +126,16 @@ def plural(count: int, noun: str) -> str:
     ('1 window', '20k windows')
     """
     return f"{count_text(count)} {noun}" if count == 1 else f"{count_text(count)} {noun}s"
+
+
+def guard_text(trips: Mapping[str, int]) -> str:
+    """Return in a sentence how often a policy's guard stepped in, the most frequent reason first; empty if never.
+
+    >>> guard_text({"not finite": 1, "predicted drop": 3}), guard_text({})
+    ("the policy's guard stepped in 4 times: predicted drop 3, not finite 1", '')
+    """
+    if not trips:
+        return ""
+    by_reason = sorted(trips.items(), key=lambda entry: (-entry[1], entry[0]))
+    listed = ", ".join(f"{reason} {count_text(count)}" for reason, count in by_reason)
+    return f"the policy's guard stepped in {plural(sum(trips.values()), 'time')}: {listed}"

@@ -1,19 +1,17 @@
-"""The model put together from its settings, for every command."""
+"""What every command needs before it begins: a policy, compiled kernels, versions of what figures depend on."""
 
 from importlib.metadata import version
 from typing import Final
 
 import numpy as np
 
+from agents.catalogue import open_policy
+from agents.policy import Policy
 from simulators.synthetic import open_world
 from stream.adapters.columns import decode
+from stream.assembly import build_trainer
 from stream.config import Settings
-from stream.core.evaluation import Prequential
 from stream.core.event import ITEM
-from stream.core.intake import Intake
-from stream.core.recommender import Recommender
-from stream.core.trainer import Trainer
-from stream.core.windows import WindowClock, parse_window
 
 _PACKAGES: Final = ("scall-stream", "numpy", "numba", "river", "pyarrow", "kafka-python")
 
@@ -23,31 +21,14 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in _PACKAGES}
 
 
-def build_trainer(settings: Settings) -> Trainer:
-    """Return a trainer before its first event.
+def build_policy(settings: Settings) -> Policy:
+    """Return the policy that the settings name.
 
     Raises:
-        BudgetError: the budget is too small for anything useful.
+        UsageError: there is no such policy.
 
     """
-    windows = settings.windows
-    lateness_ms = round(1000 * windows.allowed_lateness_s)
-    return Trainer(
-        recommender=Recommender(
-            settings.layout(), settings.hyper(), settings.user_bounds(), settings.item_bounds(), settings.seed
-        ),
-        intake=Intake(
-            allowed_lateness_ms=lateness_ms,
-            learn_late=windows.learn_late,
-            max_future_jump_ms=round(1000 * windows.max_future_jump_s),
-            test_share=settings.evaluation.sample,
-            seed=settings.seed,
-        ),
-        clock=WindowClock(parse_window(windows.close_after), lateness_ms),
-        evaluation=Prequential(settings.evaluation.top_k),
-        budget_bytes=settings.memory.budget_bytes,
-        resize_every=settings.sizes.resize_every_events,
-    )
+    return open_policy(settings.policy, settings.users_share, settings.seed)
 
 
 def compile_kernels() -> None:
@@ -66,4 +47,6 @@ def compile_kernels() -> None:
     trainer.recommender.evict(ITEM, 1)
     trainer.resize(trainer.decision)
     trainer.resize_within_window()
+    for budget_bytes in (4 * 2**20, 8 * 2**20):
+        trainer.change_budget(budget_bytes)
     trainer.observe()

@@ -18,7 +18,7 @@ from stream.adapters.kafka.kafka_python_producer import KafkaPythonProducer
 from stream.adapters.kafka.librdkafka_producer import LibrdkafkaProducer
 from stream.adapters.process import ThisProcess
 from stream.adapters.units import count_text
-from stream.commands.replay import WORLD
+from stream.commands.options import WORLD
 from stream.errors import UsageError
 from stream.service_settings import CLIENTS, Client, Kafka
 

@@ -39,6 +39,7 @@ def _describe(header: Header) -> dict[str, Any]:
         "dead_letter_reasons": trainer["account"]["reasons"],
         "window": trainer["clock"]["index"],
         "decision": trainer["decision"],
+        "budget_bytes": trainer["budget_bytes"],
         "settings": meta["settings"],
         "arrays": {entry.name: {"shape": entry.shape, "bytes": entry.num_bytes} for entry in header.arrays},
     }

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 
-from agents.baselines import open_policy
+from stream.adapters.budgets import RequestedBudgets
 from stream.adapters.checkpoint import DISK, CheckpointFolder, FolderInUseError
 from stream.adapters.checkpoint_writer import CheckpointWriter
 from stream.adapters.kafka.administration import ensure_topic, require_topics
@@ -25,7 +25,8 @@ from stream.adapters.kafka.source import KafkaSource
 from stream.adapters.process import ThisProcess
 from stream.adapters.progress import ConsoleReporter, LogLines, final_summary
 from stream.adapters.report import save_report
-from stream.commands.assembly import build_trainer, compile_kernels, versions
+from stream.assembly import build_trainer
+from stream.commands.assembly import build_policy, compile_kernels, versions
 from stream.compilation import fill_kernel_cache
 from stream.core.stats import Report
 from stream.pipeline import Pace, Pipeline, Ports
@@ -67,7 +68,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the service until it is asked to stop."""
-    service = load_service(options.config, os.environ)
+    service = load_service(options.config, os.environ, build_policy)
     with (
         ThisProcess() as process,
         ConsoleReporter(None, service.settings.memory.budget_bytes, quiet=options.quiet) as reporter,
@@ -100,6 +101,7 @@ def serve(
         if folder is None:
             return None
         stack.enter_context(folder)
+        host = RequestedBudgets(host, folder.path)
         require_topics(kafka, kafka.topics)
         (ensure_topic if service.dead_letters.create else _require_topic)(kafka, service.dead_letter_topic)
         writer = stack.enter_context(CheckpointWriter(folder, background=saving.background))
@@ -116,7 +118,7 @@ def serve(
             part("source", source),
             part("dead_letters", letters),
             part("checkpoints", writer),
-            part("policy", open_policy(settings.policy, settings.users_share)),
+            part("policy", build_policy(settings)),
             reporter,
             host,
         )

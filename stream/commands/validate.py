@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from stream.commands.assembly import build_policy
 from stream.settings_file import find_mistakes
 
 
@@ -24,7 +25,7 @@ def add(commands: Any) -> None:
 
 def validate(options: argparse.Namespace) -> int:
     """Print the mistakes, or that there is none."""
-    mistakes = find_mistakes(options.config, os.environ)
+    mistakes = find_mistakes(options.config, os.environ, build_policy)
     for mistake in mistakes:
         print(mistake, file=sys.stderr)
     if not mistakes:

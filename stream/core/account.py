@@ -8,7 +8,7 @@ from stream.core.stats import Counts
 _COUNTS = (
     *("events", "learnt", "late", "dead_letters", "violations", "resizes"),
     *("evicted_users", "evicted_items", "drift_alarms"),
-    *("lost", "duplicates", "failed_checkpoints"),
+    *("lost", "duplicates", "failed_checkpoints", "budget_changes"),
 )
 _SECONDS = ("read", "train", "eval", "resize", "checkpoint")
 
@@ -108,4 +108,5 @@ def _as_counts(counts: dict[str, int]) -> Counts:
         lost=counts["lost"],
         duplicates=counts["duplicates"],
         failed_checkpoints=counts["failed_checkpoints"],
+        budget_changes=counts["budget_changes"],
     )

@@ -45,6 +45,12 @@ def slots_of(m: Memory, side: int) -> Any:
     return len(m.slots) - m.counters[USER_TOP], len(m.slots)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def most_of_side(num_slots: int) -> int:
+    """Return how many slots a side may have: the last sixteenth of the table is left to the other."""
+    return num_slots - num_slots // 16
+
+
 def live_words(m: Memory) -> int:
     """Return the words that entities own: headers, ids and payloads."""
     return int(m.counters[OVERHEAD_WORDS] + m.counters[USER_WORDS] + m.counters[USER_WORDS + ITEM])
@@ -52,16 +58,13 @@ def live_words(m: Memory) -> int:
 
 @njit(cache=True, nogil=True)
 def _next_slot(m: Memory, side: int) -> int:
-    """Return a free slot without taking it, or NO_SLOT.
-
-    Neither side may take the last sixteenth of the table from the other.
-    """
+    """Return a free slot without taking it, or NO_SLOT."""
     free = m.counters[USER_FREE + side]
     if free >= 0:
         return free
     num_slots = len(m.slots)
     top = m.counters[USER_TOP + side]
-    if m.counters[USER_TOP] + m.counters[ITEM_TOP] == num_slots or top >= num_slots - num_slots // 16:
+    if m.counters[USER_TOP] + m.counters[ITEM_TOP] == num_slots or top >= most_of_side(num_slots):
         return NO_SLOT
     return top if side == ITEM else num_slots - 1 - top
 

@@ -152,7 +152,7 @@ def plan_layout(
     """
     assert words_per_entity >= 2, "one word is the header alone"
     assert max_entities is None or max_entities >= 2, "a user and an item"
-    smallest = _smallest_budget(words_per_entity, max_entities, seen_share)
+    smallest = smallest_budget(words_per_entity, max_entities, seen_share)
     if budget_bytes < smallest:
         need = f" for {max_entities:,} entities" if max_entities else ""
         raise BudgetError(
@@ -189,7 +189,8 @@ def budget_for(
     return Layout(num_slots, num_slots + num_slots // 2, arena_words, MAX_RECENT, num_pairs // 4).num_bytes
 
 
-def _smallest_budget(words_per_entity: int, max_entities: int | None, seen_share: float) -> int:
+def smallest_budget(words_per_entity: int, max_entities: int | None, seen_share: float) -> int:
+    """Return the fewest bytes that :func:`plan_layout` lays out."""
     # Beside an entity's header and id, the arena has to hold what a resize leaves free for newcomers.
     newcomers = 3 * NEWCOMER_WORDS
     if max_entities is None:
@@ -224,6 +225,15 @@ def allocate(layout: Layout) -> Memory:
 def arrays_of(memory: Memory) -> dict[str, NDArray[Any]]:
     """Return the arrays that make up the state, by name: all but the second view of the arena and the scratch."""
     return {name: array for name, array in memory._asdict().items() if name not in ("words", "scratch")}
+
+
+def layout_of(memory: Memory) -> Layout:
+    """Return the lengths of a memory's arrays.
+
+    >>> layout_of(allocate(Layout(8, 12, 100, 16, 2)))
+    Layout(num_slots=8, num_buckets=12, arena_words=100, num_recent=16, num_seen_sets=2)
+    """
+    return Layout(*map(len, (memory.slots, memory.buckets, memory.arena, memory.recent, memory.seen)))
 
 
 def ledger_of(memory: Memory, budget_bytes: int) -> Ledger:

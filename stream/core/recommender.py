@@ -10,6 +10,7 @@ from stream.core.event import ITEM, USER, EventBatch, hash_id
 from stream.core.events import begin_test, learn_events, rank_event
 from stream.core.memory import USER_NEWBORN, Layout, Memory
 from stream.core.model import Hyper, Shared, new_shared, new_workspace
+from stream.core.relayout import relayout
 from stream.core.sizes import Curve, FrequencyHistogram, SizeBounds, SizeDecision, plan_sizes
 
 _EVICTED_AT_ONCE: Final = 64
@@ -61,6 +62,11 @@ def plan_in_steps(
     at_least = plan_sizes(curve, num, words // step, units, frequencies)
     sizes = np.arange(bounds.maximum + 2)
     return at_least[np.minimum(-(-sizes // step), units.maximum + 1)]
+
+
+def _reserve(arena_words: int) -> int:
+    """Return how many words a resize leaves free: at least for two of the largest newcomers."""
+    return max(arena_words // memory.RESERVE_SHARE, 2 * memory.NEWCOMER_WORDS)
 
 
 class Recommender:
@@ -157,42 +163,67 @@ class Recommender:
         """Evict the ``num`` entities of a side with the lowest decayed frequency."""
         arena.evict(self.memory, side, num, self._top_bits(), self.hyper.num_ids)
 
-    def resize(self, decision: SizeDecision, items_only: bool = False) -> None:
+    def resize(self, decision: SizeDecision, items_only: bool = False, arena_words: int | None = None) -> None:
         """Share the arena's words out anew as decided, by rank of decayed frequency, and set what newcomers get.
 
         A side takes no more words than its largest size allows; the other gets what is left. With ``items_only``
-        the users keep theirs, which is cheaper where they are many.
+        the users keep theirs, which is cheaper where they are many. With ``arena_words`` everything is brought into
+        the arena's first so many words.
         """
-        self._make_room_for_payload()
-        words = self.split_words(decision.users_share)
+        arena_words = len(self.memory.words) if arena_words is None else arena_words
+        self._make_room_for_payload(arena_words)
+        words = self.split_words(decision.users_share, arena_words)
         # A compaction is put off until the reserve is nearly used up; the next newcomer must find room all the same.
-        free_words = max(self._reserve() // 8, memory.NEWCOMER_WORDS)
-        limit = len(self.memory.words) - free_words
+        limit = arena_words - max(_reserve(arena_words) // 8, memory.NEWCOMER_WORDS)
         fits = items_only or self._plan_side(USER, decision.users, words[USER], limit)
         if items_only:
             words[ITEM] = min(words[ITEM], sum(words.values()) - int(self.memory.counters[memory.USER_WORDS]))
         fits = self._plan_side(ITEM, decision.items, max(0, words[ITEM]), limit if fits else -1)
         if not fits or self.memory.counters[memory.ARENA_TOP] > limit:
+            free_words = len(self.memory.words) - limit
             resizing.resize(self.memory, self.hyper.initial_scale, self.hyper.num_ids, free_words)
         top = self.memory.counters[memory.ARENA_TOP]
-        assert arena.live_words(self.memory) <= top <= len(self.memory.words), self.memory.counters
+        assert arena.live_words(self.memory) <= top <= arena_words, self.memory.counters
 
-    def split_words(self, users_share: float) -> dict[int, int]:
-        """Return the payload words that each side may own now."""
-        taken = int(self.memory.counters[memory.OVERHEAD_WORDS]) + self._reserve()
-        payload = max(0, len(self.memory.words) - taken)
+    def split_words(self, users_share: float, arena_words: int | None = None) -> dict[int, int]:
+        """Return the payload words that each side may own now, or of an arena of so many words."""
+        arena_words = len(self.memory.words) if arena_words is None else arena_words
+        taken = int(self.memory.counters[memory.OVERHEAD_WORDS]) + _reserve(arena_words)
+        payload = max(0, arena_words - taken)
         most = {side: int(self.memory.counters[side]) * self.bounds[side].maximum for side in (USER, ITEM)}
         users = min(int(payload * users_share), most[USER])
         items = min(payload - users, most[ITEM])
         return {USER: min(payload - items, most[USER]), ITEM: items}
 
-    def _reserve(self) -> int:
-        """Return how many words a resize leaves free: at least for two of the largest newcomers."""
-        return max(len(self.memory.words) // memory.RESERVE_SHARE, 2 * memory.NEWCOMER_WORDS)
+    def change_layout(self, layout: Layout, decision: SizeDecision) -> None:
+        """Go on in another layout with all that it has room for, and share the arena's words out as decided.
 
-    def _make_room_for_payload(self) -> None:
+        The least frequent go where there are too few slots, of both sides in proportion. Embeddings are cut to the new
+        arena before it is there, by rank, so that the most frequent lose nothing that they are to have afterwards.
+
+        Raises:
+            BudgetError: the machine does not give so much memory; nothing has changed but sizes, if at all.
+
+        """
+        self._make_room_in_slots(layout.num_slots)
+        if layout.arena_words < len(self.memory.words):
+            self.resize(decision, arena_words=layout.arena_words)
+        self.memory = relayout(self.memory, layout, self.hyper.num_ids)
+        self.resize(decision)
+
+    def _make_room_in_slots(self, num_slots: int) -> None:
+        num_users, num_items = self.num_users, self.num_items
+        if num_users + num_items > num_slots:
+            num_items = max(1, num_slots * num_items // (num_users + num_items)) if num_items else 0
+            num_users = min(num_users, num_slots - num_items)
+        most = arena.most_of_side(num_slots)
+        for side, num in ((USER, min(num_users, most)), (ITEM, min(num_items, most))):
+            if num < self.memory.counters[side]:
+                self.evict(side, int(self.memory.counters[side]) - num)
+
+    def _make_room_for_payload(self, arena_words: int) -> None:
         """Evict items while ids alone fill most of the arena, as a stream of very long ids can."""
-        most = (len(self.memory.words) - self._reserve()) * 3 // 4
+        most = (arena_words - _reserve(arena_words)) * 3 // 4
         while self.memory.counters[memory.OVERHEAD_WORDS] > most and self.num_items > 1:
             self.evict(ITEM, max(1, self.num_items // _EVICTED_AT_ONCE))
 
@@ -241,7 +272,11 @@ class Recommender:
         return {f"memory.{name}": array for name, array in memory.arrays_of(self.memory).items()} | shared
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take over the values of a state of the same layout, in place."""
+        """Take over the values of a state, in place; what this one held is gone."""
+        layout = Layout(*(len(arrays[f"memory.{name}"]) for name in ("slots", "buckets", "arena", "recent", "seen")))
+        if layout != memory.layout_of(self.memory):
+            self.memory.counters[:] = 0
+            self.memory = relayout(self.memory, layout, self.hyper.num_ids)
         for name, array in self.state().items():
             assert array.shape == arrays[name].shape, name
             array[...] = arrays[name]

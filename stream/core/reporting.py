@@ -9,7 +9,7 @@ from stream.core.stats import LedgerLine, Report, WindowReport
 from stream.core.trainer import Trainer
 
 
-def report_window(trainer: Trainer, reason: str, peak_rss_bytes: int) -> WindowReport:
+def report_window(trainer: Trainer, reason: str, peak_rss_bytes: int, guard_trips: dict[str, int]) -> WindowReport:
     """Return what happened in the open window, which ends here for this ``reason``."""
     recommender, account, ledger = trainer.recommender, trainer.account, trainer.ledger()
     trainer.take_stock()
@@ -36,6 +36,7 @@ def report_window(trainer: Trainer, reason: str, peak_rss_bytes: int) -> WindowR
         user_sizes=trainer.sizes(USER),
         item_sizes=trainer.sizes(ITEM),
         decision=_describe(trainer),
+        guard_trips=guard_trips,
         resizes=account.window_count("resizes"),
         train_seconds=train_seconds,
         eval_seconds=account.window_seconds("eval"),

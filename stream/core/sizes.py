@@ -25,18 +25,34 @@ may lose one ("Alabama paradox").
 """
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
-from numba import vectorize
-from numpy.typing import NDArray
 
-from stream.errors import UsageError
+from stream.core.families import (
+    FAMILIES,
+    Counts,
+    Curve,
+    Distribution,
+    FrequencyHistogram,
+    distribution_of,
+    is_legal,
+    parse_curve,
+)
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
+__all__ = [
+    "FAMILIES",
+    "MAX_SIZE",
+    "Curve",
+    "FrequencyHistogram",
+    "SizeBounds",
+    "SizeDecision",
+    "is_legal",
+    "parse_curve",
+    "plan_sizes",
+    "sizes_by_rank",
+]
 
 MAX_SIZE: Final = 255
 """The largest size a row can have, in words: a row's size is stored in one byte."""
@@ -48,13 +64,6 @@ _ROUNDING_TIE: Final = 5e-8
 """Fractional parts closer than this count as tied."""
 
 
-class Curve(NamedTuple):
-    """A family of size curves and its one shape parameter (see :data:`FAMILIES`); budgets set the scale."""
-
-    family: str
-    shape: float = 1.0
-
-
 class SizeDecision(NamedTuple):
     """What a policy decides for a window: how the words are split between the sides, and how within each."""
 
@@ -63,216 +72,27 @@ class SizeDecision(NamedTuple):
     users: Curve
     items: Curve
 
+    def state(self) -> list[Any]:
+        """Return the decision fit for JSON.
+
+        >>> SizeDecision(0.5, Curve("uniform"), Curve("groups", (4.0, 2.0, 2.0, 1.0, 1.0))).state()
+        [0.5, ['uniform', 1.0], ['groups', [4.0, 2.0, 2.0, 1.0, 1.0]]]
+        """
+        curves = (self.users, self.items)
+        return [self.users_share, *([name, list(s) if isinstance(s, tuple) else s] for name, s in curves)]
+
+    @classmethod
+    def from_state(cls, state: Sequence[Any]) -> Self:
+        """Return the decision that :meth:`state` gave, even where it has been through JSON."""
+        share, *curves = state
+        return cls(share, *(Curve(name, tuple(s) if isinstance(s, list) else s) for name, s in curves))
+
 
 class SizeBounds(NamedTuple):
     """The sizes an entity may have, in words: 0 <= minimum <= maximum <= :data:`MAX_SIZE`."""
 
     minimum: int
     maximum: int
-
-
-class FrequencyHistogram(NamedTuple):
-    """How many entities have which frequency; what the ``frequency`` family needs, and only that one."""
-
-    value: Floats
-    """The distinct frequencies, >= 0, strictly decreasing."""
-    count: Counts  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
-    """How many entities have each, >= 1."""
-
-
-class Family(ABC):
-    """A distribution Z >= 0 of unscaled sizes, with one shape parameter; the budget sets the scale."""
-
-    shape_range: ClassVar[tuple[float, float]]
-    """The smallest and the largest legal shape."""
-    default_shape: ClassVar[float]
-    description: ClassVar[str]
-    """One line for a person."""
-
-    def __init__(self, shape: float, frequencies: FrequencyHistogram | None = None) -> None:
-        self.shape = shape
-        self.frequencies = frequencies
-
-    @abstractmethod
-    def survival(self, z: Floats) -> Floats:
-        """Return P(Z >= z) for each z >= 0."""
-
-    @abstractmethod
-    def limited_mean(self, z: float) -> float:
-        """Return the limited expected value E[min(Z, z)] of one z >= 0."""
-
-
-class _Uniform(Family):
-    """The same size for every entity: Z = 1. The shape says nothing."""
-
-    shape_range = (1.0, 1.0)
-    default_shape = 1.0
-    description = "the same size for all; has no shape"
-
-    def survival(self, z: Floats) -> Floats:
-        return (z <= 1.0).astype(np.float64)
-
-    def limited_mean(self, z: float) -> float:
-        return min(z, 1.0)
-
-
-class _Frequency(Family):
-    """Sizes proportional to frequency ** shape: Z is the entities' own histogram.
-
-    The popularity heuristic of mixed-dimension embeddings, whose "temperature" is the shape (Ginart et al.,
-    ISIT 2021). The default is the square root, because proportional sizes leave a long tail with nothing.
-    """
-
-    shape_range = (0.0, 1.0)
-    default_shape = 0.5
-    description = "proportional to frequency**shape: 0 all equal, 1 proportional"
-
-    def __init__(self, shape: float, frequencies: FrequencyHistogram | None = None) -> None:
-        super().__init__(shape, frequencies)
-        assert frequencies is not None, "the frequency family needs the histogram of frequencies"
-        value, count = frequencies
-        assert value[-1] >= 0, value[-1]
-        assert (np.diff(value) < 0).all(), "frequencies must be strictly decreasing"
-        # Relative to the top one, so that the scale is of the order of a size; all zeros are one tie.
-        z = (value / value[0] if value[0] > 0 else np.ones_like(value)) ** shape
-        self._descent = -z
-        self._entities = np.concatenate(([0.0], np.cumsum(count)))
-        self._mass = np.concatenate(([0.0], np.cumsum(z * count)))
-
-    def survival(self, z: Floats) -> Floats:
-        share: Floats = self._entities[self._descent.searchsorted(-z, side="right")] / self._entities[-1]
-        return share
-
-    def limited_mean(self, z: float) -> float:
-        reaching = self._descent.searchsorted(-z, side="right")
-        limited = z * self._entities[reaching] + self._mass[-1] - self._mass[reaching]
-        return float(limited / self._entities[-1])
-
-
-class _PowerLaw(Family):
-    """SCALL's power law (CIKM 2024): Z = U**(1/a), size(r of n) = mean (1 + 1/a)(1 - r/n)**(1/a); shape a."""
-
-    shape_range = (0.1, 30.0)
-    default_shape = 1.0
-    description = "power law (1 - r/n)**(1/shape): 0.1 steep, 1 a straight line, 30 nearly flat"
-
-    def survival(self, z: Floats) -> Floats:
-        return 1.0 - np.minimum(z, 1.0) ** self.shape
-
-    def limited_mean(self, z: float) -> float:
-        z = min(z, 1.0)
-        return z - math.pow(z, self.shape + 1.0) / (self.shape + 1.0)
-
-
-class _Pareto(Family):
-    """SCALL's Pareto: Z = (1 - U)**(-1/b), Z >= 1; the shape is the tail index b."""
-
-    shape_range = (1.0, 30.0)
-    default_shape = 2.0
-    description = "Pareto of tail index shape: 1 a towering head over a flat tail, 30 nearly flat"
-
-    def survival(self, z: Floats) -> Floats:
-        return np.maximum(z, 1.0) ** -self.shape
-
-    def limited_mean(self, z: float) -> float:
-        if z <= 1.0:
-            return z
-        if self.shape == 1.0:
-            return 1.0 + math.log(z)
-        return 1.0 - math.expm1((1.0 - self.shape) * math.log(z)) / (self.shape - 1.0)
-
-
-class _TruncatedNormal(Family):
-    """SCALL's truncated normal: Z is standard normal, cut to [0, b] as in BET's released code; shape b."""
-
-    shape_range = (0.1, 10.0)
-    default_shape = 2.0
-    description = "standard normal cut to [0, shape]: 0.1 a straight line, 10 a half-normal curve"
-
-    def survival(self, z: Floats) -> Floats:
-        tails: Floats = _normal_tails(np.minimum(z, self.shape))
-        cut = _normal_tail(self.shape)
-        return (tails - cut) / (0.5 - cut)
-
-    def limited_mean(self, z: float) -> float:
-        z, cut = min(z, self.shape), _normal_tail(self.shape)
-        density_drop = -math.expm1(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
-        return (z * (_normal_tail(z) - cut) + density_drop) / (0.5 - cut)
-
-
-class _TruncatedExponential(Family):
-    """BET's truncated exponential (WSDM 2024): Z is exponential of rate 1, cut to [0, b]; shape b."""
-
-    shape_range = (0.1, 10.0)
-    default_shape = 2.0
-    description = "exponential cut to [0, shape]: 0.1 a straight line, 10 exponential"
-
-    def survival(self, z: Floats) -> Floats:
-        cut = math.exp(-self.shape)
-        return (np.exp(-np.minimum(z, self.shape)) - cut) / (1.0 - cut)
-
-    def limited_mean(self, z: float) -> float:
-        z, cut = min(z, self.shape), math.exp(-self.shape)
-        return (-math.expm1(-z) - z * cut) / (1.0 - cut)
-
-
-class _LogNormal(Family):
-    """BET's log-normal (WSDM 2024): ln Z is normal of mean 0; the shape is its standard deviation."""
-
-    shape_range = (0.1, 2.0)
-    default_shape = 0.5
-    description = "log-normal of standard deviation shape: 0.1 nearly flat, 2 steep"
-
-    def survival(self, z: Floats) -> Floats:
-        # The smallest normal number stands in for 0 under the logarithm.
-        tails: Floats = _normal_tails(np.log(np.maximum(z, np.finfo(np.float64).tiny)) / self.shape)
-        return tails
-
-    def limited_mean(self, z: float) -> float:
-        if z <= 0.0:
-            return 0.0
-        d = math.log(z) / self.shape
-        below = math.exp(0.5 * self.shape * self.shape) * _normal_tail(self.shape - d)
-        return below + z * _normal_tail(d)
-
-
-FAMILIES: Final[Mapping[str, type[Family]]] = {
-    "uniform": _Uniform,
-    "frequency": _Frequency,
-    "powerlaw": _PowerLaw,
-    "pareto": _Pareto,
-    "truncnormal": _TruncatedNormal,
-    "truncexp": _TruncatedExponential,
-    "lognormal": _LogNormal,
-}
-"""The families of size curves, by the name they are asked for by."""
-
-
-def parse_curve(text: str) -> Curve:
-    """Return the curve that a person wrote as ``family`` or ``family:shape``.
-
-    Raises :class:`UsageError` for an unknown family, and for a shape that is out of its range or no number.
-
-    >>> parse_curve("powerlaw:0.5")
-    Curve(family='powerlaw', shape=0.5)
-    >>> parse_curve("uniform")
-    Curve(family='uniform', shape=1.0)
-    """
-    name, colon, written = text.partition(":")
-    family = FAMILIES.get(name)
-    if family is None:
-        raise UsageError(f"policy {text!r}: no such size curve; write one of {', '.join(FAMILIES)}")
-    if not colon:
-        return Curve(name, family.default_shape)
-    low, high = family.shape_range
-    try:
-        shape = float(written)
-    except ValueError:
-        shape = math.nan
-    if not low <= shape <= high:
-        remedy = f"a number from {low:g} to {high:g} after the colon" if low < high else f"{name!r} alone"
-        raise UsageError(f"policy {text!r}: {written!r} is no shape of {name}; write {remedy}")
-    return Curve(name, shape)
 
 
 def plan_sizes(
@@ -295,8 +115,7 @@ def plan_sizes(
     >>> sizes_by_rank(at_least).tolist()
     [4, 3, 2, 1]
     """
-    low, high = FAMILIES[curve.family].shape_range
-    assert low <= curve.shape <= high, f"{curve} is outside {low:g} to {high:g}"
+    assert is_legal(curve), f"{curve} is outside its family's range"
     assert 0 <= bounds.minimum <= bounds.maximum <= MAX_SIZE, bounds
     assert num_entities >= 0
     assert budget_words >= 0
@@ -309,8 +128,8 @@ def plan_sizes(
         at_least[1 : bounds.minimum + 1] = budget_words // bounds.minimum
     elif num_entities > 0:
         at_least[1 : bounds.minimum + 1] = num_entities
-        family = FAMILIES[curve.family](curve.shape, frequencies)
-        at_least[bounds.minimum + 1 : -1] = _share_out(family, num_entities, spare_words, bounds)
+        distribution = distribution_of(curve, frequencies)
+        at_least[bounds.minimum + 1 : -1] = _share_out(distribution, num_entities, spare_words, bounds)
     return at_least
 
 
@@ -324,7 +143,7 @@ def sizes_by_rank(at_least: Counts) -> Counts:
     return np.repeat(np.arange(len(num_of_size), dtype=np.int64)[::-1], num_of_size[::-1])
 
 
-def _share_out(family: Family, num_entities: int, spare_words: int, bounds: SizeBounds) -> Counts:
+def _share_out(distribution: Distribution, num_entities: int, spare_words: int, bounds: SizeBounds) -> Counts:
     """Return ``at_least`` of the sizes minimum + 1 to maximum, spending ``spare_words`` over the minimum.
 
     One number, the generosity, leads from nothing for anybody to the maximum for all and never takes back.
@@ -333,13 +152,13 @@ def _share_out(family: Family, num_entities: int, spare_words: int, bounds: Size
     others serve where so few entities stand for Z that their midpoints miss its mean by more than rounding.
     """
     size = np.arange(bounds.minimum + 1, bounds.maximum + 1, dtype=np.float64)
-    ideal_scale = _scale(family, bounds.minimum + spare_words / num_entities, bounds)
+    ideal_scale = _scale(distribution, bounds.minimum + spare_words / num_entities, bounds)
 
     def counts(generosity: float) -> Counts:
         scale = ideal_scale * min(1.0 + generosity, 1.0) / min(2.0 - generosity, 1.0)
         threshold = min(max(1.0 - generosity, 0.0), 1.0)
         # Rank r reaches z where its midpoint (r + 1/2) / n is within the share that survives to z.
-        reaching = np.floor(num_entities * family.survival((size - 1.0 + threshold) / scale) + 0.5)
+        reaching = np.floor(num_entities * distribution.survival((size - 1.0 + threshold) / scale) + 0.5)
         return np.clip(reaching, 0, num_entities).astype(np.int64)
 
     fewer, more = np.zeros(len(size), np.int64), np.full(len(size), num_entities, np.int64)
@@ -369,23 +188,15 @@ def _share_out(family: Family, num_entities: int, spare_words: int, bounds: Size
     return fewer + fill
 
 
-def _scale(family: Family, mean: float, bounds: SizeBounds) -> float:
+def _scale(distribution: Distribution, mean: float, bounds: SizeBounds) -> float:
     """Return the scale c with which E[clip(c Z, minimum, maximum)] is ``mean``."""
     low, high = -64.0, 64.0
     for _ in range(_SCALE_STEPS):
         middle = 0.5 * (low + high)
         c = math.exp2(middle)
-        spread = family.limited_mean(bounds.maximum / c) - family.limited_mean(bounds.minimum / c)
+        spread = distribution.limited_mean(bounds.maximum / c) - distribution.limited_mean(bounds.minimum / c)
         if bounds.minimum + c * spread < mean:
             low = middle
         else:
             high = middle
     return math.exp2(high)
-
-
-def _normal_tail(z: float) -> float:
-    """Return P(N >= z) of a standard normal variable."""
-    return 0.5 * math.erfc(z * math.sqrt(0.5))
-
-
-_normal_tails: Final = vectorize(cache=True)(_normal_tail)

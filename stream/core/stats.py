@@ -73,6 +73,8 @@ class Counts(msgspec.Struct, frozen=True):
     duplicates: int = 0
     """Records given again that were known already, and so dropped; not among ``events``."""
     failed_checkpoints: int = 0
+    budget_changes: int = 0
+    """How often another budget was put in force while the model lived."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -116,6 +118,8 @@ class WindowReport(msgspec.Struct, frozen=True):
     item_sizes: SizeSummary
     decision: dict[str, Any]
     """The policy's decision: users_share, users, items."""
+    guard_trips: dict[str, int]
+    """How often the policy's guard stepped in since the start of the stream, by reason."""
     resizes: int
     """How often the sizes were assigned anew in this window (its close included)."""
     train_seconds: float
@@ -132,6 +136,8 @@ class Report(msgspec.Struct, frozen=True):
 
     data: str
     policy: str
+    guard_trips: dict[str, int]
+    """How often the policy's guard stepped in since the start of the stream, by reason."""
     seed: int
     counts: Counts
     dead_letter_reasons: dict[str, int]

@@ -12,6 +12,7 @@ from stream.core.evaluation import Prequential
 from stream.core.event import Origin, Poll, digest_of
 from stream.core.intake import Batch, Intake
 from stream.core.ledger import Ledger
+from stream.core.memory import Layout
 from stream.core.observation import observe
 from stream.core.recommender import Recommender
 from stream.core.sizes import Curve, SizeDecision
@@ -40,7 +41,7 @@ class Trainer:
 
     ``resize_every`` is the number of learnt events after which sizes are assigned anew within a window, by the decision
     that stands: ranks move faster than a policy needs to think. Users, who are many and gain little, have their turn
-    every USERS_TURN times.
+    every USERS_TURN times. ``plan_layout`` lays another budget out, should it be changed.
     """
 
     def __init__(
@@ -51,16 +52,20 @@ class Trainer:
         evaluation: Prequential,
         budget_bytes: int,
         resize_every: int,
+        plan_layout: Callable[[int], Layout],
     ) -> None:
         self.recommender = recommender
         self.clock = clock
         self.evaluation = evaluation
         self.account = Account()
         self.decision = FIRST_DECISION
+        self.budget_bytes = budget_bytes
+        """The budget in force."""
         self.peak_bytes = 0
+        """The most that the ledger came to under it."""
         self._intake = intake
-        self._budget_bytes = budget_bytes
         self._resize_every = resize_every
+        self._plan_layout = plan_layout
         self._first_event_ms = self._last_event_ms = 0
         self._needs_room = False
         self._digest = 0
@@ -122,15 +127,29 @@ class Trainer:
         self.recommender.resize(decision)
         self.account.count("resizes", 1)
 
+    def change_budget(self, budget_bytes: int) -> None:
+        """Go on under another budget, with all of the model that it has room for.
+
+        Sizes are assigned anew by the decision that stands. At no instant the model takes more than the larger budget.
+
+        Raises:
+            BudgetError: too small for anything useful, or more than the machine gives; the old one stays.
+
+        """
+        self.recommender.change_layout(self._plan_layout(budget_bytes), self.decision)
+        self.budget_bytes = budget_bytes
+        self.peak_bytes = self.ledger().total_bytes
+        self.account.count("budget_changes", 1)
+        self.account.count("resizes", 1)
+        self.check_ledger()
+
     def observe(self) -> NDArray[np.float32]:
-        """Return what the policy sees at the window's end; the last reward is the lead over popularity in recall."""
-        quality = self.evaluation.window()["all"]
-        lead = (quality.recall or 0.0) - (quality.popularity_recall or 0.0)
-        return observe(self.recommender, lead)
+        """Return what the policy sees at the window's end, as :data:`stream.core.observation.PARTS` has it."""
+        return observe(self.recommender, self.evaluation.window())
 
     def ledger(self) -> Ledger:
         """Name every array under the budget, as it is now."""
-        return memory.ledger_of(self.recommender.memory, self._budget_bytes)
+        return memory.ledger_of(self.recommender.memory, self.budget_bytes)
 
     def check_ledger(self) -> None:
         """Hold the ledger against the budget; a violation is counted and would be a bug."""
@@ -171,28 +190,28 @@ class Trainer:
 
     def state(self, batch: Batch | None, position: dict[int, int]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return arrays and JSON-able values of this instant, at a position within the batch last sorted."""
-        decision = self.decision
         meta = {
             "clock": self.clock.state(),
             "intake": self._intake.state(batch, position),
             "evaluation": self.evaluation.state(),
             "account": self.account.state(),
-            "decision": [decision.users_share, list(decision.users), list(decision.items)],
+            "decision": self.decision.state(),
             "span_ms": [self._first_event_ms, self._last_event_ms],
+            "budget_bytes": self.budget_bytes,
             "peak_bytes": self.peak_bytes,
             "digest": self.digest,
         }
         return self.recommender.state(), meta
 
     def restore(self, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Go on from a state, under the budget that was in force in it."""
         self.recommender.restore(arrays)
+        self.budget_bytes = meta["budget_bytes"]
         self.clock.restore(meta["clock"])
         self._intake.restore(meta["intake"])
         self.evaluation.restore(meta["evaluation"])
         self.account.restore(meta["account"])
-        share, users, items = meta["decision"]
-        self.decision = SizeDecision(share, Curve(*users), Curve(*items))
+        self.decision = SizeDecision.from_state(meta["decision"])
         self._first_event_ms, self._last_event_ms = meta["span_ms"]
         self.peak_bytes = meta["peak_bytes"]
         self._digest = int(meta["digest"], 16)

@@ -98,6 +98,7 @@ def a_window(index: int, evicts_from: int) -> WindowReport:
         user_sizes=some_sizes(users, 30 - index * 0.9 if index < 20 else 12),
         item_sizes=some_sizes(items, 40 - index * 0.8 if index < 20 else 24),
         decision={"users_share": 0.71, "users": ["power", 0.8], "items": ["power", 1.2]},
+        guard_trips={},
         resizes=1,
         train_seconds=1.05 + 0.1 * wave,
         eval_seconds=0.74,
@@ -118,6 +119,7 @@ def a_report(num_windows: int = 20) -> Report:
     return Report(
         data="ratings.csv.gz",
         policy="sac",
+        guard_trips={},
         seed=7,
         counts=Counts(**{name: total(name) for name in Counts.__struct_fields__}),
         dead_letter_reasons={"missing user id": 9 * num_windows, "bad timestamp": 3 * num_windows} if windows else {},
@@ -356,12 +358,21 @@ def test_violations_and_an_interruption_are_on_the_page() -> None:
     assert "budget kept" not in text
 
 
+def test_what_the_guard_stepped_in_for_is_on_the_page_and_in_the_summary() -> None:
+    quiet, guarded = a_report(1), msgspec.structs.replace(a_report(1), guard_trips={"not finite": 1, "drop": 2})
+    told = "policy's guard stepped in 3 times: drop 2, not finite 1"
+    assert [text for text in Page(render_page(guarded)).texts if told in text] == [f"The {told}"]
+    assert f"the {told}" in final_summary(guarded)
+    assert "guard" not in " ".join(Page(render_page(quiet)).texts) + final_summary(quiet)
+
+
 def hostile_report() -> Report:
     lines = [LedgerLine(HOSTILE, MIB), LedgerLine("\ud800 half a pair, 名前", MIB)]
     return msgspec.structs.replace(
         a_report(2),
         data=HOSTILE,
         policy=HOSTILE,
+        guard_trips={HOSTILE: 1},
         dead_letter_reasons={HOSTILE: 3, "$x^": 1},
         quality_by_gap={HOSTILE: a_quality(0.1)},
         ledger=lines,

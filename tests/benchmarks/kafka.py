@@ -20,7 +20,6 @@ from confluent_kafka import TopicPartition as ConfluentPartition
 from kafka import KafkaConsumer
 from kafka import TopicPartition as PythonPartition
 
-from agents.baselines import open_policy
 from stream.adapters.checkpoint import CheckpointFolder
 from stream.adapters.checkpoint_writer import CheckpointWriter
 from stream.adapters.dead_letters import DeadLetterFile
@@ -28,7 +27,8 @@ from stream.adapters.files import FileSource
 from stream.adapters.kafka.client import ProducedRecord
 from stream.adapters.kafka.librdkafka_producer import LibrdkafkaProducer
 from stream.adapters.process import ThisProcess
-from stream.commands.assembly import build_trainer, compile_kernels
+from stream.assembly import build_trainer
+from stream.commands.assembly import build_policy, compile_kernels
 from stream.commands.run import serve
 from stream.compilation import fill_kernel_cache
 from stream.config import make_settings
@@ -144,7 +144,7 @@ def replay_file(path: Path) -> float:
         CheckpointWriter(checkpoints, background=True) as writer,
         closing(DeadLetterFile(Path(folder) / "dead")) as letters,
     ):
-        ports = Ports(source, letters, writer, open_policy("uniform", 0.5), watch, host)
+        ports = Ports(source, letters, writer, build_policy(settings), watch, host)
         pipeline = Pipeline(ports, build_trainer(settings), msgspec.to_builtins(settings), {}, Pace(EVERY_S))
         pipeline.start_afresh()
         pipeline.run()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stream.commands.assembly import build_trainer
+from stream.assembly import build_trainer
 from stream.config import PLAIN, Settings
 from stream.core import index
 from stream.core.event import ITEM, EventBatch

@@ -1,7 +1,7 @@
 """Size plans: exact, bounded, falling with rank, and true to their curve."""
 
+import json
 import math
-from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -9,42 +9,21 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from stream.core.families import GROUPS, RANK_GROUPS
 from stream.core.sizes import (
     FAMILIES,
     MAX_SIZE,
     Curve,
     FrequencyHistogram,
     SizeBounds,
+    SizeDecision,
     parse_curve,
     plan_sizes,
     sizes_by_rank,
 )
-from stream.errors import UsageError
+from tests.core.curves import SMOOTH, Floats, curves, levels, quantiles_by_rank
 
-Floats = NDArray[np.float64]
 Request = tuple[Curve, int, int, SizeBounds, FrequencyHistogram | None]
-
-SMOOTH = ("powerlaw", "pareto", "truncnormal", "truncexp", "lognormal")
-NORMAL = NormalDist()
-
-
-def quantile(curve: Curve, u: float) -> float:
-    """The textbook inverse of each smooth family's distribution function."""
-    a = curve.shape
-    if curve.family == "powerlaw":
-        return float(u ** (1 / a))
-    if curve.family == "pareto":
-        return float((1 - u) ** (-1 / a))
-    if curve.family == "truncnormal":
-        return NORMAL.inv_cdf(0.5 + u * (NORMAL.cdf(a) - 0.5))
-    if curve.family == "truncexp":
-        return -math.log(1 - u * (1 - math.exp(-a)))
-    assert curve.family == "lognormal"
-    return math.exp(a * NORMAL.inv_cdf(u))
-
-
-def quantiles_by_rank(curve: Curve, n: int) -> Floats:
-    return np.array([quantile(curve, 1 - (rank + 0.5) / n) for rank in range(n)])
 
 
 def histogram(frequency: Floats) -> FrequencyHistogram:
@@ -58,13 +37,6 @@ def largest_remainder(quota: Floats, total: int) -> NDArray[np.int64]:
     order = np.argsort(-(quota - sizes), kind="stable")
     sizes[order[: total - sizes.sum()]] += 1
     return sizes
-
-
-@st.composite
-def curves(draw: st.DrawFn, families: tuple[str, ...] = tuple(FAMILIES)) -> Curve:
-    name = draw(st.sampled_from(families))
-    low, high = FAMILIES[name].shape_range
-    return Curve(name, draw(st.sampled_from((low, high)) | st.floats(low, high)))
 
 
 @st.composite
@@ -137,14 +109,14 @@ def test_the_power_law_matches_scalls_closed_form_within_one_word(curve: Curve, 
     assert np.abs(sizes - closed_form).max() <= 1 + 1e-6
 
 
-@given(curve=curves(SMOOTH), bounds=bounds_of_sizes(), tightness=st.floats(0.1, 0.8))
+@given(curve=curves((*SMOOTH, GROUPS)), bounds=bounds_of_sizes(), tightness=st.floats(0.1, 0.8))
 @example(curve=Curve("powerlaw", 0.1), bounds=SizeBounds(127, 128), tightness=0.5)
 @example(curve=Curve("pareto", 1.0), bounds=SizeBounds(0, 255), tightness=0.1)
 @settings(derandomize=True, deadline=None, max_examples=60)
 def test_every_size_is_its_scaled_and_cut_quantile_within_one_word(
     curve: Curve, bounds: SizeBounds, tightness: float
 ) -> None:
-    n = 500
+    n = 512
     budget = round(n * (bounds.minimum + tightness * (bounds.maximum - bounds.minimum)))
     z = quantiles_by_rank(curve, n)
     low, high = -20.0, 120.0
@@ -158,6 +130,34 @@ def test_every_size_is_its_scaled_and_cut_quantile_within_one_word(
     sizes = sizes_by_rank(plan_sizes(curve, n, budget, bounds))
     # Nearer to "all at a bound" few entities carry the curve, and the scale gives way to the budget.
     assert np.abs(sizes - ideal).max() <= 1
+
+
+@given(n=st.integers(1, 300), tightness=st.floats(0.0, 1.0), bounds=bounds_of_sizes())
+@settings(derandomize=True, deadline=None)
+def test_groups_of_one_level_are_uniform(n: int, tightness: float, bounds: SizeBounds) -> None:
+    budget = int(tightness * n * bounds.maximum)
+    flat = Curve(GROUPS, (1.0,) * len(RANK_GROUPS))
+    assert np.array_equal(plan_sizes(flat, n, budget, bounds), plan_sizes(Curve("uniform"), n, budget, bounds))
+
+
+@given(shape=levels(16.0), group=st.sampled_from(range(len(RANK_GROUPS))), mean=st.integers(4, 24))
+@settings(derandomize=True, deadline=None)
+def test_a_group_that_is_raised_gets_more_and_all_others_give_for_it(
+    shape: tuple[float, ...], group: int, mean: int
+) -> None:
+    n = 640
+    higher = (2 * shape[0], *shape)[group]
+    raised = (*shape[:group], higher, *shape[group + 1 :])
+    before, after = (
+        sizes_by_rank(plan_sizes(Curve(GROUPS, one), n, mean * n, SizeBounds(0, MAX_SIZE))) for one in (shape, raised)
+    )
+    begin, end = (round(n * share) for share in (0.0, *RANK_GROUPS)[group : group + 2])
+    more = after - before
+    # Rounding may take a word anywhere.
+    assert more[begin:end].min() >= -1
+    assert max(more[:begin].max(initial=0), more[end:].max(initial=0)) <= 1
+    if higher >= 1.5 * shape[group]:
+        assert more[begin:end].sum() > 0
 
 
 @given(
@@ -231,10 +231,19 @@ def test_a_curve_of_frequencies_asks_for_their_histogram() -> None:
         plan_sizes(Curve("frequency", 0.5), 3, 10, SizeBounds(0, 8))
 
 
-@pytest.mark.parametrize("curve", [Curve("powerlaw", 0.0), Curve("pareto", 31.0), Curve("uniform", math.nan)])
+@pytest.mark.parametrize("curve", [Curve("powerlaw", 0.0), Curve("pareto", 31.0), Curve(GROUPS, (1.0,))])
 def test_a_shape_outside_its_range_is_a_programmers_error(curve: Curve) -> None:
     with pytest.raises(AssertionError, match="outside"):
         plan_sizes(curve, 3, 10, SizeBounds(0, 8))
+
+
+@given(share=st.floats(0, 1), users=curves(), items=curves())
+@settings(derandomize=True, deadline=None)
+def test_a_decision_is_the_same_after_its_state_has_been_through_json(share: float, users: Curve, items: Curve) -> None:
+    decision = SizeDecision(share, users, items)
+    state = decision.state()
+    assert json.loads(json.dumps(state, allow_nan=False)) == state
+    assert SizeDecision.from_state(state) == decision
 
 
 @given(sizes=st.lists(st.integers(0, 20), max_size=50))
@@ -242,49 +251,3 @@ def test_a_shape_outside_its_range_is_a_programmers_error(curve: Curve) -> None:
 def test_sizes_by_rank_undoes_the_counting(sizes: list[int]) -> None:
     at_least = np.array([sum(size >= s for size in sizes) for s in range(22)], np.int64)
     assert sizes_by_rank(at_least).tolist() == sorted(sizes, reverse=True)
-
-
-@given(curve=curves(SMOOTH), u=st.floats(0.001, 0.999))
-@settings(derandomize=True, deadline=None)
-def test_survival_undoes_the_textbook_quantile(curve: Curve, u: float) -> None:
-    family = FAMILIES[curve.family](curve.shape)
-    assert family.survival(np.array([quantile(curve, u)]))[0] == pytest.approx(1 - u, abs=1e-9)
-
-
-@given(curve=curves(), z=st.floats(0.0, 20.0))
-@settings(derandomize=True, deadline=None)
-def test_the_limited_mean_is_the_integral_of_survival(curve: Curve, z: float) -> None:
-    frequencies = FrequencyHistogram(np.array([9.0, 4.0, 1.0, 0.0]), np.array([1, 2, 3, 4]))
-    family = FAMILIES[curve.family](curve.shape, frequencies)
-    num_steps = 20_000
-    midpoints = np.linspace(0.5, num_steps - 0.5, num_steps) * (z / num_steps)
-    integral = family.survival(midpoints).mean() * z
-    assert family.limited_mean(z) == pytest.approx(integral, abs=2 * z / num_steps + 1e-9)
-
-
-def test_a_curve_is_read_with_and_without_its_shape() -> None:
-    assert parse_curve("powerlaw:0.5") == Curve("powerlaw", 0.5)
-    assert parse_curve("frequency:0.75") == Curve("frequency", 0.75)
-    assert parse_curve("uniform") == Curve("uniform")
-    for name, family in FAMILIES.items():
-        assert parse_curve(name) == Curve(name, family.default_shape)
-
-
-@pytest.mark.parametrize(
-    ("text", "remedy"),
-    [
-        ("zipf:2", "write one of uniform, frequency, powerlaw"),
-        ("", "write one of uniform"),
-        ("powerlaw:31", "write a number from 0.1 to 30"),
-        ("powerlaw:", "write a number from 0.1 to 30"),
-        ("pareto:steep", "write a number from 1 to 30"),
-        ("lognormal:nan", "write a number from 0.1 to 2"),
-        ("uniform:2", "write 'uniform' alone"),
-    ],
-)
-def test_a_curve_that_cannot_be_read_is_refused_in_one_line_with_its_remedy(text: str, remedy: str) -> None:
-    with pytest.raises(UsageError) as refusal:
-        parse_curve(text)
-    assert remedy in str(refusal.value)
-    assert repr(text) in str(refusal.value)
-    assert "\n" not in str(refusal.value)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream.commands.assembly import build_trainer
+from stream.assembly import build_trainer
 from stream.config import make_settings
 from stream.core import memory
 from stream.core.event import ITEM, USER, EventBatch, Origin, Poll, digest_of
@@ -185,12 +185,12 @@ def test_the_last_reward_is_the_windows_lead_over_popularity() -> None:
     trainer.open_window()
     run(trainer, batch, 200, 300)
     quality, total = trainer.evaluation.window()["all"], trainer.evaluation.total()["all"]
-    assert quality.recall is not None
-    assert quality.popularity_recall is not None
-    assert total.recall is not None
-    assert total.popularity_recall is not None
-    lead = quality.recall - quality.popularity_recall
-    assert lead != pytest.approx(total.recall - total.popularity_recall)
+    assert quality.ndcg is not None
+    assert quality.popularity_ndcg is not None
+    assert total.ndcg is not None
+    assert total.popularity_ndcg is not None
+    lead = quality.ndcg - quality.popularity_ndcg
+    assert lead != pytest.approx(total.ndcg - total.popularity_ndcg)
     assert lead != 0
     assert trainer.observe()[-1] == np.float32(lead)
 
@@ -223,7 +223,7 @@ def test_a_restored_trainer_ends_with_the_same_bits_as_one_that_never_stopped(
     closes = min(closes, cut)
 
     def run_with_a_window(trainer: Trainer, batch: Batch, end: int) -> None:
-        trainer.decision = SizeDecision(0.3, Curve("powerlaw", 0.5), Curve("pareto", 2.5))
+        trainer.decision = SizeDecision(0.3, Curve("powerlaw", 0.5), Curve("groups", (8.0, 4.0, 4.0, 2.0, 1.0)))
         run(trainer, batch, 0, closes)
         trainer.check_ledger()
         trainer.open_window()
@@ -249,10 +249,10 @@ def test_a_ledger_over_the_budget_is_counted_each_time_it_is_found() -> None:
     assert trainer.account.counts().violations == 0
     total = trainer.ledger().total_bytes
     assert trainer.peak_bytes == total <= 1 << 17
-    trainer._budget_bytes = total
+    trainer.budget_bytes = total
     trainer.check_ledger()
     assert trainer.account.counts().violations == 0
-    trainer._budget_bytes = total - 1
+    trainer.budget_bytes = total - 1
     trainer.check_ledger()
     trainer.check_ledger()
     assert trainer.account.counts().violations == 2

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 
+from simulators.nowhere import Silence
 from stream.commands.run import Part, serve
 from stream.settings_file import load_service
-from tests.doubles import Silence
 from tests.integration.broker import Broker
 from tests.kill_matrix.feeder import Feeder
 from tests.kill_matrix.findings import NOTHING, look_at_end

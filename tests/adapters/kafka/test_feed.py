@@ -18,9 +18,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from simulators.blocks import BLOCK
 from simulators.broker import SimulatedBroker, SimulatedProducer
 from simulators.datasets import open_dataset
-from simulators.synthetic import BLOCK, WORLDS, open_world
+from simulators.synthetic import WORLDS, open_world
 from stream.adapters.columns import TextColumns
 from stream.adapters.files import FileSource, Layout
 from stream.adapters.kafka.client import BrokerError, ProducedRecord, RecordTooLargeError

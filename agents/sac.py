@@ -1,0 +1,278 @@
+"""Training the agent: soft actor-critic (Haarnoja et al., ICML 2018; Stable-Baselines3), frozen into a policy file."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.wrappers import TransformReward
+from numpy.typing import NDArray
+from stable_baselines3 import SAC
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from agents.trained import Floats, Layers, Trained
+
+REWARD_SCALE: Final = 20.0
+"""Five per cent of NDCG are one unit to the learner, whose entropy is of that order."""
+HYPER: Final[dict[str, Any]] = {
+    "learning_rate": 3e-4,
+    "buffer_size": 20_000,
+    "learning_starts": 0,
+    "batch_size": 128,
+    "gamma": 0.8,
+    "tau": 0.02,
+    "train_freq": (1, "episode"),
+    "gradient_steps": 16,
+    "ent_coef": "auto_0.05",
+    "use_sde": True,
+    "policy_kwargs": {"net_arch": [64, 64], "log_std_init": -2.0, "clip_mean": 0.0},
+}
+"""Small networks, for there are thousands of steps and not millions; a horizon of about five windows, for new sizes pay
+late; and exploration that stays the same for an episode (gSDE, Raffin et al., CoRL 2021), for the same reason."""
+FIRST_UPDATES: Final = 2_000
+"""Gradient steps on what is known before the first step."""
+_EPSILON: Final = 1e-3
+
+Env = gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]
+Experience = tuple[NDArray[np.float32], NDArray[np.float32], float, NDArray[np.float32]]
+"""An observation, an action, the reward and the next observation."""
+Act = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+class Plan(NamedTuple):
+    """How long to train."""
+
+    steps: int
+    evaluate_every: int
+    patience: int
+    """Training ends after so many evaluations without a better one."""
+    seed: int
+    log_dir: Path | None = None
+    """Where the logs for TensorBoard go."""
+
+
+class Score(NamedTuple):
+    """What a policy got on held-out episodes."""
+
+    step: int
+    reward: float
+    """Mean reward of a step."""
+    standard_error: float
+    low: Floats
+    """Least and greatest of each number of the actions taken."""
+    high: Floats
+
+
+class Watcher(Protocol):
+    """Sees how a search goes on."""
+
+    def step(self, number: int, reward: float) -> None:
+        """Note a step of training and its reward."""
+
+    def score(self, score: Score) -> None:
+        """Note an evaluation."""
+
+
+class Trial(NamedTuple):
+    """What a policy is judged by."""
+
+    env: Env
+    episodes: Sequence[dict[str, int]]
+    """Options of the resets that begin them."""
+    counts_from: float = 0.0
+    """Only windows behind this part of a stream (the environment's ``info["part"]``) count: what is before is lived
+    through by the same policy, for new sizes pay late, but may have been learnt from."""
+
+
+def evaluate(trial: Trial, act: Act, step: int = 0) -> Score:
+    """Let a policy live through the episodes of a trial; rewards are of the environment's own scale."""
+    rewards, actions = [], []
+    for options in trial.episodes:
+        observation, _ = trial.env.reset(options=options)
+        is_over, of_episode = False, []
+        while not is_over:
+            action = act(observation)
+            observation, reward, terminated, truncated, info = trial.env.step(action)
+            if info.get("part", 1.0) >= trial.counts_from:
+                of_episode.append(float(reward))
+            actions.append(action)
+            is_over = terminated or truncated
+        rewards.append(np.mean(of_episode))
+    error = float(np.std(rewards, ddof=1) / np.sqrt(len(rewards))) if len(rewards) > 1 else float("inf")
+    return Score(step, float(np.mean(rewards)), error, np.min(actions, axis=0), np.max(actions, axis=0))
+
+
+def train(
+    env: Env, trial: Trial, actions: str, plan: Plan, watcher: Watcher, experience: Iterable[Experience] = ()
+) -> tuple[Trained, list[Score]]:
+    """Train an agent; return the policy that did best in the trial, and all scores.
+
+    It learns from ``experience`` first. Deterministic on one thread: same environments and plan, same policy.
+    """
+    torch.set_num_threads(1)
+    scaled: Any = TransformReward(Monitor(env), lambda reward: REWARD_SCALE * float(reward))
+    normalised = VecNormalize(DummyVecEnv([lambda: scaled]), norm_reward=False, clip_obs=5.0)
+    model = SAC("MlpPolicy", normalised, seed=plan.seed, device="cpu", **HYPER)
+    model.set_logger(configure(None if plan.log_dir is None else str(plan.log_dir), _formats(plan.log_dir)))
+    selection = _Selection(trial, actions, plan, watcher)
+    _learn_first(model, normalised, list(experience))
+    try:
+        model.learn(plan.steps, callback=selection, log_interval=1)
+    finally:
+        model.logger.close()
+    assert selection.best is not None, "the last step is evaluated"
+    return selection.best, selection.scores
+
+
+def _learn_first(model: Any, normalised: VecNormalize, experience: list[Experience]) -> None:
+    """Fill the replay buffer with experience, and learn from it."""
+    if not experience:
+        return
+    normalised.obs_rms.update(np.stack([observation for observation, *_ in experience]))
+    for observation, action, reward, following in experience:
+        scaled = np.array([REWARD_SCALE * reward])
+        model.replay_buffer.add(observation[None], following[None], action[None], scaled, np.zeros(1), [{}])
+    model._current_progress_remaining = 1.0
+    model.train(FIRST_UPDATES, batch_size=model.batch_size)
+
+
+def _formats(log_dir: Path | None) -> list[str]:
+    return [] if log_dir is None else ["tensorboard", "csv"]
+
+
+class _Selection(BaseCallback):
+    """Evaluates now and then, keeps the best, and ends the training when it gets no better."""
+
+    def __init__(self, trial: Trial, actions: str, plan: Plan, watcher: Watcher) -> None:
+        super().__init__()
+        self.best: Trained | None = None
+        self.scores: list[Score] = []
+        self._trial, self._actions, self._plan, self._watcher = trial, actions, plan, watcher
+
+    def _on_training_start(self) -> None:
+        """Judge what has been learnt from experience alone."""
+        self._evaluate(0)
+
+    def _on_step(self) -> bool:
+        step = self.num_timesteps
+        self._watcher.step(step, float(self.locals["rewards"][0]) / REWARD_SCALE)
+        if step % self._plan.evaluate_every and step != self._plan.steps:
+            return True
+        self._evaluate(step)
+        best = max(self.scores, key=lambda one: one.reward)
+        return step - best.step < self._plan.patience * self._plan.evaluate_every
+
+    def _evaluate(self, step: int) -> None:
+        frozen = freeze(self.model, self._actions)
+        score = evaluate(self._trial, frozen.act, step)
+        self.logger.record("eval/mean_reward", score.reward)
+        self.logger.dump(step)
+        self._watcher.score(score)
+        self.scores.append(score)
+        if score is max(self.scores, key=lambda one: one.reward):
+            self.best = frozen._replace(low=score.low, high=score.high)
+
+
+def freeze(model: Any, actions: str) -> Trained:
+    """Return what a model has learnt as small arrays; the range of actions is all there is."""
+    statistics = model.get_vec_normalize_env().obs_rms
+    actor, critic = model.policy.actor, model.policy.critic
+    critics = tuple(_rescaled(_layers(network)) for network in critic.q_networks)
+    length = model.action_space.shape[0]
+    return Trained(
+        actions,
+        statistics.mean.astype(np.float32),
+        np.sqrt(statistics.var + _EPSILON**2).astype(np.float32),
+        (*_layers(actor.latent_pi), *_layers([actor.mu])),
+        critics,
+        np.full(length, -1, np.float32),
+        np.full(length, 1, np.float32),
+        {},
+    )
+
+
+def thaw(trained: Trained, model: Any) -> None:
+    """Give a model, of normalised observations, the networks of a trained policy; targets are as the critics are.
+
+    The reverse of :func:`freeze`. Where the networks have other shapes (a policy found by random search has none to
+    speak of), the model starts from its own.
+    """
+    actor, critic = model.policy.actor, model.policy.critic
+    pairs = [
+        ([*_linear(actor.latent_pi), actor.mu], trained.actor),
+        *((_linear(network), layers) for network, layers in zip(critic.q_networks, trained.critics, strict=False)),
+    ]
+    shapes = [
+        ([tuple(module.weight.shape) for module in modules], [w.shape for w, _ in layers]) for modules, layers in pairs
+    ]
+    if any(own != given for own, given in shapes):
+        return
+    with torch.no_grad():
+        for number, (modules, layers) in enumerate(pairs):
+            scale = [1.0] * (len(layers) - 1) + [REWARD_SCALE if number else 1.0]
+            for module, (weight, bias), factor in zip(modules, layers, scale, strict=True):
+                module.weight.copy_(torch.from_numpy(factor * weight))
+                module.bias.copy_(torch.from_numpy(factor * bias))
+    model.policy.critic_target.load_state_dict(critic.state_dict())
+
+
+def _linear(modules: Any) -> list[Any]:
+    return [module for module in modules if isinstance(module, torch.nn.Linear)]
+
+
+def _layers(modules: Any) -> Layers:
+    return tuple(
+        (layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in _linear(modules)
+    )
+
+
+def _rescaled(layers: Layers) -> Layers:
+    """Return a critic that tells returns in the environment's own scale."""
+    weight, bias = layers[-1]
+    return (*layers[:-1], (weight / np.float32(REWARD_SCALE), bias / np.float32(REWARD_SCALE)))
+
+
+def search_at_random(env: Env, trial: Trial, plan: Plan, watcher: Watcher) -> tuple[NDArray[np.float32], list[Score]]:
+    """Try actions drawn at random, each for an episode; return the best of those tried, and its score in the trial.
+
+    As many steps of the environment as the agent gets. Each of the better half is tried again, on other episodes, until
+    one is left (successive halving, Karnin et al., ICML 2013), for one episode says little.
+    """
+    random = np.random.default_rng(plan.seed)
+    env.reset(seed=plan.seed)
+    assert env.action_space.shape is not None
+    length = env.action_space.shape[0]
+    rewards: dict[int, list[float]] = {}
+    taken = 0
+    candidates = random.uniform(-1, 1, (1024, length)).astype(np.float32)
+    rounds = _rounds(plan.steps, episodes_of=8)
+    alive = list(range(rounds[0]))
+    for survivors in [*rounds[1:], 1]:
+        for number in alive:
+            env.reset()
+            is_over = False
+            while not is_over:
+                _, reward, terminated, truncated, _ = env.step(candidates[number])
+                rewards.setdefault(number, []).append(float(reward))
+                taken += 1
+                watcher.step(taken, float(reward))
+                is_over = terminated or truncated
+        alive = sorted(alive, key=lambda one: -float(np.mean(rewards[one])))[:survivors]
+    best = candidates[alive[0]]
+    score = evaluate(trial, lambda _: best, taken)
+    watcher.score(score)
+    return best, [score]
+
+
+def _rounds(steps: int, episodes_of: int) -> list[int]:
+    """Return how many candidates each round has, halving to one, for so many steps in all."""
+    first = max(2, steps // (2 * episodes_of))
+    rounds = [first]
+    while rounds[-1] > 1:
+        rounds.append(rounds[-1] // 2)
+    return rounds

@@ -1,0 +1,73 @@
+"""The learnt policy in service: it acts at each window, guarded."""
+
+from collections import Counter
+from typing import Any, Final
+
+import numpy as np
+
+from agents.policy import Observation, Policy
+from agents.trained import Floats, Trained
+from stream.core.action import ACTION_SPACES, uniform_decision
+from stream.core.sizes import SizeDecision
+
+MARGIN: Final = 0.1
+"""How far beyond the range that it was tried in a number of an action may lie."""
+WORST_DROP: Final = 0.1
+"""A return this much below that of uniform sizes is a drop: returns are sums of relative NDCG."""
+
+
+class ScallPolicy(Policy):
+    """Acts as a trained agent does, by its mean action; where that cannot be trusted, sizes are uniform in this window.
+
+    It is not trusted where a number is not finite, where the action lies outside the range in which the policy was
+    tried, and where both critics expect less of it than of uniform sizes, by more than WORST_DROP. Each reason is
+    counted.
+    """
+
+    worst_drop = WORST_DROP
+
+    def __init__(self, name: str, trained: Trained) -> None:
+        super().__init__(name)
+        self._trained = trained
+        self._actions = ACTION_SPACES[trained.actions]
+        self._trips: Counter[str] = Counter()
+
+    @property
+    def trips(self) -> dict[str, int]:
+        """How often the guard stepped in, by reason."""
+        return dict(self._trips)
+
+    def decide(self, observation: Observation) -> SizeDecision:
+        """Return the agent's decision, or uniform sizes."""
+        action = self._act(observation)
+        reason = self._reason_against(observation, action)
+        if reason is not None:
+            self._trips[reason] += 1
+            return uniform_decision(np.nan_to_num(observation))
+        return self._actions.decode(action, observation)
+
+    def _act(self, observation: Observation) -> Floats:
+        with np.errstate(all="ignore"):
+            return self._trained.act(observation)
+
+    def _reason_against(self, observation: Observation, action: Floats) -> str | None:
+        """Say why an action is not to be taken, None where it may be."""
+        trained = self._trained
+        if not (np.isfinite(observation).all() and np.isfinite(action).all()):
+            return "not finite"
+        if (action < trained.low - MARGIN).any() or (action > trained.high + MARGIN).any():
+            return "outside the known range"
+        worth, of_uniform = (
+            trained.worth(observation, numbers) for numbers in (action, np.array(self._actions.uniform, np.float32))
+        )
+        if worth is not None and of_uniform is not None and not worth >= of_uniform - self.worst_drop:
+            return "predicted drop"
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """Return the guard's counts; the networks stand still."""
+        return {"trips": dict(self._trips)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self._trips = Counter(state["trips"])

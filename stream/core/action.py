@@ -1,0 +1,140 @@
+"""What an agent's numbers mean: an action, each number in [-1, 1], decoded into a size decision.
+
+Numbers of one range around zero are what learners of continuous actions expect; SCALL's are from 0 to 1. Shares and
+shapes lie on scales on which a step means about as much everywhere: a share by its odds, a power law's shape and a
+group's size by their logarithms.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from operator import mul
+from typing import Any, ClassVar, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.core.families import GROUPS, RANK_GROUPS
+from stream.core.observation import PARTS
+from stream.core.sizes import FAMILIES, Curve, SizeDecision
+from stream.errors import UsageError
+
+Numbers = Sequence[float] | NDArray[np.floating[Any]]
+Observation = NDArray[np.float32]
+_LOW, _HIGH = FAMILIES["powerlaw"].shape_range
+_LOGIT_RANGE: Final = 2.0
+
+
+class ActionSpace(Protocol):
+    """A way to write size decisions as so many numbers in [-1, 1]."""
+
+    name: ClassVar[str]
+    length: ClassVar[int]
+    """Numbers of an action."""
+    uniform: ClassVar[tuple[float, ...]]
+    """The action nearest to uniform sizes."""
+
+    def decode(self, action: Numbers, observation: Observation) -> SizeDecision:
+        """Return the decision that an action stands for where ``observation`` is seen.
+
+        Numbers beyond [-1, 1] count as its ends. Raises ValueError for a wrong length or a number that is not finite.
+        """
+
+
+class ThreeNumbers:
+    """SCALL's action: the users' share of the budget, the shape of the users' curve, the shape of the items'.
+
+    >>> observation = np.full(PARTS["entities"].stop, 0.25, np.float32)
+    >>> decision = ThreeNumbers().decode([0.0, 1.0, -1.0], observation)
+    >>> round(decision.users_share, 6), decision.users.shape, decision.items.shape
+    (0.25, 30.0, 0.1)
+    """
+
+    name: ClassVar[str] = "scall"
+    length: ClassVar[int] = 3
+    uniform: ClassVar[tuple[float, ...]] = (0.0, 1.0, 1.0)
+
+    def decode(self, action: Numbers, observation: Observation) -> SizeDecision:
+        """Return the decision; raises ValueError for what is no action."""
+        share, users, items = _checked(action, self.length)
+        return SizeDecision(share_of(share, observation), power_law(users), power_law(items))
+
+
+class GroupedRanks:
+    """The users' share of the budget, and then for each side how sizes fall from group to group of ranks.
+
+    A side has a number for each group of :data:`~stream.core.families.RANK_GROUPS`, the head's first: how many times as
+    much the group's entities get as those of the next one, from once at -1 to four times at 1.
+
+    >>> observation = np.full(PARTS["entities"].stop, 0.25, np.float32)
+    >>> users, items = [1.0, -1.0, -1.0, -1.0, -1.0], [0.0, 0.0, -1.0, 0.0, -1.0]
+    >>> decision = GroupedRanks().decode([0.0, *users, *items], observation)
+    >>> decision.users.shape, decision.items.shape
+    ((4.0, 1.0, 1.0, 1.0, 1.0), (8.0, 4.0, 2.0, 2.0, 1.0))
+    """
+
+    name: ClassVar[str] = "groups"
+    length: ClassVar[int] = 1 + 2 * len(RANK_GROUPS)
+    uniform: ClassVar[tuple[float, ...]] = (0.0, *[-1.0] * (2 * len(RANK_GROUPS)))
+
+    def decode(self, action: Numbers, observation: Observation) -> SizeDecision:
+        """Return the decision; raises ValueError for what is no action."""
+        share, *numbers = _checked(action, self.length)
+        users, items = numbers[: len(RANK_GROUPS)], numbers[len(RANK_GROUPS) :]
+        return SizeDecision(share_of(share, observation), group_levels(users), group_levels(items))
+
+
+def _checked(action: Numbers, length: int) -> list[float]:
+    numbers = np.asarray(action, np.float64)
+    if numbers.shape != (length,) or not np.isfinite(numbers).all():
+        raise ValueError(f"an action is {length} finite numbers, not {numbers.tolist()!r}"[:200])
+    clipped: list[float] = np.clip(numbers, -1.0, 1.0).tolist()
+    return clipped
+
+
+def share_of(number: float, observation: Observation) -> float:
+    """Return the users' share of the payload that a number in [-1, 1] stands for.
+
+    0 is the users' share of all entities, which gives both sides the same mean size; each step of 1/2 from there
+    multiplies the odds by e. So a number means the same wherever there are more users than items, or fewer.
+    """
+    share = float(np.clip(observation[PARTS["entities"]][0], 0.001, 0.999))
+    odds = math.log(share / (1 - share)) + _LOGIT_RANGE * number
+    return share if number == 0 else 1 / (1 + math.exp(-odds))
+
+
+def power_law(number: float) -> Curve:
+    """Return SCALL's power law for a number in [-1, 1]: of shape 0.1 (steep) to 30 (flat), by the logarithm.
+
+    >>> [round(power_law(number).shape, 2) for number in (-1.0, 0.0, 1.0)]
+    [0.1, 1.73, 30.0]
+    """
+    along = (number + 1.0) / 2.0
+    return Curve("powerlaw", min(max(_LOW ** (1.0 - along) * _HIGH**along, _LOW), _HIGH))
+
+
+def group_levels(numbers: Sequence[float]) -> Curve:
+    """Return the curve of a level for each group, which is 2**(1 + number) times the next one's; the tail's is 1.
+
+    >>> group_levels([-1.0, 0.0, -1.0, 1.0, -1.0]).shape
+    (8.0, 8.0, 4.0, 4.0, 1.0)
+    """
+    steps = (2.0 ** (1.0 + number) for number in reversed(numbers))
+    return Curve(GROUPS, tuple(accumulate(steps, mul))[::-1])
+
+
+def uniform_decision(observation: Observation) -> SizeDecision:
+    """Return the decision under which every user and item owns the same: the reference of every reward."""
+    return SizeDecision(share_of(0.0, observation), Curve("uniform"), Curve("uniform"))
+
+
+ACTION_SPACES: Final[dict[str, ActionSpace]] = {space.name: space for space in (ThreeNumbers(), GroupedRanks())}
+"""Every action space by the name it is asked for by."""
+
+
+def action_space(name: str) -> ActionSpace:
+    """Return the action space of a name; raises :class:`UsageError` for one that there is not."""
+    space = ACTION_SPACES.get(name)
+    if space is None:
+        raise UsageError(f"action space {name!r} is unknown: give one of {', '.join(ACTION_SPACES)}")
+    return space
