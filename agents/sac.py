@@ -76,7 +76,8 @@ class Score(NamedTuple):
     step: int
     reward: float
     """Mean reward of a step."""
-    standard_error: float
+    standard_error: float | None
+    """Over episodes; None where there was only one."""
     low: Floats
     """Least and greatest of each number of the actions taken."""
     high: Floats
@@ -117,7 +118,7 @@ def evaluate(trial: Trial, act: Act, step: int = 0) -> Score:
             actions.append(action)
             is_over = terminated or truncated
         rewards.append(np.mean(of_episode))
-    error = float(np.std(rewards, ddof=1) / np.sqrt(len(rewards))) if len(rewards) > 1 else float("inf")
+    error = float(np.std(rewards, ddof=1) / np.sqrt(len(rewards))) if len(rewards) > 1 else None
     return Score(step, float(np.mean(rewards)), error, np.min(actions, axis=0), np.max(actions, axis=0))
 
 

@@ -34,7 +34,7 @@ def test_a_policy_is_written_with_all_that_it_came_from(found: Path) -> None:
     assert provenance["data"] == [["synthetic:drift", {}]]
     assert (provenance["seed"], provenance["mean_sizes"], provenance["learner"]) == (1, [4], "sac")
     assert {"numpy", "torch", "stable-baselines3", "gymnasium", "scall-stream"} <= provenance["versions"].keys()
-    assert [step for step, *_ in provenance["learning_curve"]] == [160, 176]
+    assert [step for step, *_ in provenance["learning_curve"]] == [0, 160, 176]
     assert json.loads(json.dumps(provenance)) == provenance
 
 
@@ -61,6 +61,7 @@ def test_random_search_is_a_learner_too(tmp_path: Path, capsys: Told) -> None:
     assert search(tmp_path / "random.npz", "--steps", "64", "--learner", "random") == 0
     assert capsys.readouterr().out == ""
     policy = load(tmp_path / "random.npz")
+    assert [error for _, _, error in policy.provenance["learning_curve"]] == [None]
     actions = [policy.act(observation) for observation in np.eye(2, OBSERVATION_LENGTH, dtype=np.float32)]
     assert (actions[0] == actions[1]).all()
     assert policy.provenance["learner"] == "random"

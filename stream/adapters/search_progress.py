@@ -25,6 +25,7 @@ class SearchProgress:
             console=console,
             disable=quiet,
         )
+        self._steps = steps
         self._task = self._progress.add_task("", total=steps, reward=0.0)
         self._rewards: deque[float] = deque(maxlen=_SHOWN)
 
@@ -44,8 +45,11 @@ class SearchProgress:
     def step(self, number: int, reward: float) -> None:
         """Note a step of training and its reward."""
         self._rewards.append(reward)
+        # An episode that has begun goes on to its end.
+        number = min(number, self._steps)
         self._progress.update(self._task, completed=number, reward=sum(self._rewards) / len(self._rewards))
 
     def score(self, score: Any) -> None:
         """Note an evaluation: anything with ``step``, ``reward`` and ``standard_error``."""
-        self.say(f"step {score.step}: {score.reward:+.4f} +- {score.standard_error:.4f} held out")
+        error = "" if score.standard_error is None else f" +- {score.standard_error:.4f}"
+        self.say(f"step {score.step}: {score.reward:+.4f}{error} held out")

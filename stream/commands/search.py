@@ -86,10 +86,11 @@ def search(options: argparse.Namespace) -> int:
         policy = policy._replace(provenance=_provenance(options, common, scores))
         num_bytes = trained.save(policy, options.out)
     best = max(scores, key=lambda score: score.reward)
+    spread = "" if best.standard_error is None else f" (standard error {100 * best.standard_error:.1f})"
     if not options.quiet:
         print(
-            f"{options.out}: {num_bytes:,} bytes; {100 * best.reward:+.1f} % NDCG over uniform sizes held out "
-            f"(standard error {100 * best.standard_error:.1f}), after {best.step} steps"
+            f"{options.out}: {num_bytes:,} bytes; {100 * best.reward:+.1f} % NDCG over uniform sizes held out"
+            f"{spread}, after {best.step} steps"
         )
     return 0
 
