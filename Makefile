@@ -2,6 +2,7 @@
 # make demo-kafka    a broker, a feed, and the service on it, killed half way
 # make test    everything that continuous integration runs
 # make bench   the figures of the README's results
+# make known-answers    does the agent find the best size plan where it is known (a quarter of an hour)
 # make kill-matrix N=300 SEED=7    the service killed N times; nothing lost, nothing doubled
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ N ?= 300
 SEED ?= 7
 SOURCES := stream agents simulators tests
 
-.PHONY: demo demo-kafka test lint types bench kill-matrix clean
+.PHONY: demo demo-kafka test lint types bench known-answers kill-matrix clean
 
 demo: .venv/installed
 	@echo "A synthetic world whose popular items and best sizes move (the first run compiles for half a minute):"
@@ -39,6 +40,9 @@ types: .venv/installed-tests
 
 bench: .venv/installed-tests
 	$(BIN)/python -m tests.benchmarks
+
+known-answers: .venv/installed-tests
+	$(BIN)/python -m tests.known_answers
 
 kill-matrix: .venv/installed-tests
 	$(BIN)/python -m tests.kill_matrix --kills $(N) --seed $(SEED) $(OPTIONS)

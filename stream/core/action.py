@@ -23,6 +23,8 @@ Numbers = Sequence[float] | NDArray[np.floating[Any]]
 Observation = NDArray[np.float32]
 _LOW, _HIGH = FAMILIES["powerlaw"].shape_range
 _LOGIT_RANGE: Final = 2.0
+USERS_MIDDLE: Final = 5.0
+"""Shape of the users' curve for the number 0: rather flat, for what every user needs first is a few recent ids."""
 
 
 class ActionSpace(Protocol):
@@ -57,7 +59,7 @@ class ThreeNumbers:
     def decode(self, action: Numbers, observation: Observation) -> SizeDecision:
         """Return the decision; raises ValueError for what is no action."""
         share, users, items = _checked(action, self.length)
-        return SizeDecision(share_of(share, observation), power_law(users), power_law(items))
+        return SizeDecision(share_of(share, observation), power_law(users, USERS_MIDDLE), power_law(items))
 
 
 class GroupedRanks:
@@ -95,22 +97,26 @@ def _checked(action: Numbers, length: int) -> list[float]:
 def share_of(number: float, observation: Observation) -> float:
     """Return the users' share of the payload that a number in [-1, 1] stands for.
 
-    0 is the users' share of all entities, which gives both sides the same mean size; each step of 1/2 from there
-    multiplies the odds by e. So a number means the same wherever there are more users than items, or fewer.
+    0 is the users' share of all entities, which gives both sides the same mean size; from there the logarithm of the
+    odds goes with the cube of the number, by 2 at its ends. So a number means the same wherever there are more users
+    than items, or fewer, and little happens by mistake: a change of the share costs what users or items had learnt.
     """
     share = float(np.clip(observation[PARTS["entities"]][0], 0.001, 0.999))
-    odds = math.log(share / (1 - share)) + _LOGIT_RANGE * number
+    odds = math.log(share / (1 - share)) + _LOGIT_RANGE * number**3
     return share if number == 0 else 1 / (1 + math.exp(-odds))
 
 
-def power_law(number: float) -> Curve:
+def power_law(number: float, middle: float = 1.0) -> Curve:
     """Return SCALL's power law for a number in [-1, 1]: of shape 0.1 (steep) to 30 (flat), by the logarithm.
 
-    >>> [round(power_law(number).shape, 2) for number in (-1.0, 0.0, 1.0)]
-    [0.1, 1.73, 30.0]
+    ``middle`` is the shape of the number 0, and so where a learner begins.
+
+    >>> [round(power_law(number).shape, 2) for number in (-1.0, -0.5, 0.0, 0.5, 1.0)]
+    [0.1, 0.32, 1.0, 5.48, 30.0]
     """
-    along = (number + 1.0) / 2.0
-    return Curve("powerlaw", min(max(_LOW ** (1.0 - along) * _HIGH**along, _LOW), _HIGH))
+    end = _HIGH if number > 0 else _LOW
+    shape = middle ** (1.0 - abs(number)) * end ** abs(number)
+    return Curve("powerlaw", min(max(shape, _LOW), _HIGH))
 
 
 def group_levels(numbers: Sequence[float]) -> Curve:

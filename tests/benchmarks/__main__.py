@@ -19,6 +19,7 @@ BENCHMARKS = {
     "start_up": runs.start_up,
     "kafka": kafka.kafka,
     "environment": agent.environment,
+    "policies": agent.policies,
     "reward_noise": agent.reward_noise,
 }
 RESULTS = Path(__file__).with_name("results.json")

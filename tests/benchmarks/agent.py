@@ -1,6 +1,9 @@
 """The agent: what a step of the environment costs, and how noisy its reward is."""
 
+import json
+import tempfile
 import time
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -9,6 +12,7 @@ import numpy as np
 from simulators.environment import EmbeddingSizes, Stream
 from simulators.synthetic import open_world
 from simulators.tape import Tape
+from stream.__main__ import main
 from stream.assembly import build_trainer
 from stream.core.action import ThreeNumbers
 from tests.benchmarks.streams import DATA, STREAMS
@@ -82,6 +86,43 @@ def _bare_window(env: EmbeddingSizes, options: dict[str, int]) -> float:
                 times.append(spent)
                 learnt, spent = 0, 0.0
     return median(times)
+
+
+POLICIES = ("uniform/powerlaw:1@even", "scall")
+MEAN_SIZES = "2,4,8,16"
+
+
+def policies(seeds: int = 5) -> dict[str, Any]:
+    """NDCG@20 of policies on the first 80,000 events of each stream, against the same size for all, by mean size."""
+    out = {}
+    for stream in STREAMS:
+        with tempfile.TemporaryDirectory() as folder:
+            status = main([
+                *("compare", str(DATA / stream.file), "--policies", ",".join(POLICIES), "--reference", "uniform@even"),
+                *("--mean-sizes", MEAN_SIZES, "--seeds", str(seeds), "--window", "5000events", "--limit", "80000"),
+                *("--eval-sample", "0.1", "--quiet", "--out", folder),
+                *(["--exclude-seen"] if stream.exclude_seen else []),
+            ])  # fmt: skip
+            assert status == 0, stream.name
+            out[stream.name] = summarised(json.loads((Path(folder) / "compare.json").read_text()))
+    return out
+
+
+def summarised(comparison: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of a comparison by mean size and policy."""
+    sizes = dict(zip(comparison["budgets"], comparison["mean_sizes"], strict=True))
+    out: dict[str, Any] = {}
+    for row in comparison["rows"]:
+        of_size = out.setdefault(str(sizes[row["budget_bytes"]]), {"budget_bytes": row["budget_bytes"]})
+        of_size[row["policy"]] = {"ndcg_at_20": round(row["ndcg_at_20"], 4), "violations": row["violations"]}
+        difference = row["ndcg_at_20_difference"]
+        if difference is not None:
+            relative, margin = (
+                difference["relative"],
+                difference["margin"] * difference["relative"] / difference["mean"],
+            )
+            of_size[row["policy"]] |= {"relative": round(relative, 4), "margin": round(margin, 4)}
+    return out
 
 
 def reward_noise() -> dict[str, Any]:

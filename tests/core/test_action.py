@@ -57,7 +57,7 @@ def test_what_is_no_action_is_refused(space: ActionSpace) -> None:
 def test_a_share_is_counted_from_the_users_share_of_the_entities_by_its_odds(share: float, number: float) -> None:
     decoded = share_of(number, seeing(share))
     odds = decoded / (1 - decoded) / (share / (1 - share))
-    assert math.log(odds) == pytest.approx(2 * number, abs=1e-6)
+    assert math.log(odds) == pytest.approx(2 * number**3, abs=1e-6)
 
 
 @quick
