@@ -39,16 +39,17 @@ class ScallPolicy(Policy):
 
     def decide(self, observation: Observation) -> SizeDecision:
         """Return the agent's decision, or uniform sizes."""
-        action = self._act(observation)
-        reason = self._reason_against(observation, action)
+        # What overflows is not finite, and found out by that.
+        with np.errstate(all="ignore"):
+            action = self._act(observation)
+            reason = self._reason_against(observation, action)
         if reason is not None:
             self._trips[reason] += 1
             return uniform_decision(np.nan_to_num(observation))
         return self._actions.decode(action, observation)
 
     def _act(self, observation: Observation) -> Floats:
-        with np.errstate(all="ignore"):
-            return self._trained.act(observation)
+        return self._trained.act(observation)
 
     def _reason_against(self, observation: Observation, action: Floats) -> str | None:
         """Say why an action is not to be taken, None where it may be."""
