@@ -42,7 +42,8 @@ class OnlineScallPolicy(ScallPolicy):
         with _own_randomness(None) as randomness:
             np.random.seed(seed % 2**32)  # noqa: NPY002 - the replay buffer draws from the global state
             torch.set_num_threads(1)
-            self._model: Any = SAC("MlpPolicy", _Nowhere(len(trained.low)), seed=seed, device="cpu", **_hyper())
+            hyper = {**HYPER, "buffer_size": MEMORY}
+            self._model: Any = SAC("MlpPolicy", _Nowhere(len(trained.low)), seed=seed, device="cpu", **hyper)
             self._model.set_logger(configure(None, []))
             thaw(trained, self._model)
         self._randomness = randomness.state
@@ -66,10 +67,6 @@ class OnlineScallPolicy(ScallPolicy):
             action = frozen
         self._before = (normalised, action)
         return action
-
-    def _expects_drop(self, observation: Observation, action: Floats, frozen: Floats) -> bool:
-        worth, of_frozen = (self._trained.worth(observation, numbers) for numbers in (action, frozen))
-        return worth is not None and of_frozen is not None and not worth >= of_frozen - self.worst_drop
 
     def _remember(self, observation: Observation, normalised: Floats) -> None:
         lead = last_reward(observation)
@@ -128,10 +125,6 @@ class OnlineScallPolicy(ScallPolicy):
 
 
 _REMEMBERED: Final = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
-
-
-def _hyper() -> dict[str, Any]:
-    return {**HYPER, "buffer_size": MEMORY}
 
 
 class _Nowhere(Env):

@@ -20,11 +20,9 @@ class ScallPolicy(Policy):
     """Acts as a trained agent does, by its mean action; where that cannot be trusted, sizes are uniform in this window.
 
     It is not trusted where a number is not finite, where the action lies outside the range in which the policy was
-    tried, and where both critics expect less of it than of uniform sizes, by more than WORST_DROP. Each reason is
-    counted.
+    tried, and where the lower of its critics expects less of it than of uniform sizes, by more than WORST_DROP. Each
+    reason is counted.
     """
-
-    worst_drop = WORST_DROP
 
     def __init__(self, name: str, trained: Trained) -> None:
         super().__init__(name)
@@ -58,12 +56,13 @@ class ScallPolicy(Policy):
             return "not finite"
         if (action < trained.low - MARGIN).any() or (action > trained.high + MARGIN).any():
             return "outside the known range"
-        worth, of_uniform = (
-            trained.worth(observation, numbers) for numbers in (action, np.array(self._actions.uniform, np.float32))
-        )
-        if worth is not None and of_uniform is not None and not worth >= of_uniform - self.worst_drop:
-            return "predicted drop"
-        return None
+        uniform = np.array(self._actions.uniform, np.float32)
+        return "predicted drop" if self._expects_drop(observation, action, uniform) else None
+
+    def _expects_drop(self, observation: Observation, action: Floats, instead: Floats) -> bool:
+        """Return whether an action is expected to be worth less than another, by more than WORST_DROP."""
+        worth, of_other = (self._trained.worth(observation, numbers) for numbers in (action, instead))
+        return worth is not None and of_other is not None and not worth >= of_other - WORST_DROP
 
     def state(self) -> dict[str, Any]:
         """Return the guard's counts; the networks stand still."""

@@ -65,8 +65,8 @@ class EmbeddingSizes(gymnasium.Env[Observation, Numbers]):
     stream is combined with every budget: a *scene*.
     ``settings`` are any others (:func:`stream.config.make_settings`).
 
-    ``reset(options=...)`` takes ``scene`` and ``snapshot`` (numbers) to begin at a certain place, and ``budget_bytes``
-    for an episode under another budget than the scene's.
+    ``reset(options=...)`` takes ``scene`` and ``snapshot`` (numbers) to begin at a certain place, ``windows`` for an
+    episode of another length, and ``budget_bytes`` for one under another budget than the scene's.
 
     Raises:
         UsageError: something cannot be read, or is too short.
@@ -281,7 +281,7 @@ def _settings_of(
     tape: Tape, values: dict[str, Any], budget_bytes: int | Sequence[int] | None, mean_sizes: int | Sequence[int]
 ) -> list[Settings]:
     """Return the settings for each budget."""
-    pairs = bool(values.get("exclude_seen", False))
+    pairs = make_settings(values).exclude_seen
     if budget_bytes is not None:
         return [make_settings({**values, "memory.budget_bytes": one}) for one in _numbers(budget_bytes)]
     if "memory.budget_bytes" in values:

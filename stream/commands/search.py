@@ -75,6 +75,7 @@ def search(options: argparse.Namespace) -> int:
     with SearchProgress(options.steps, quiet=options.quiet) as progress:
         progress.say(f"living through {whole.num_scenes} scenes, six times each")
         env = whole.within(0, 1 - options.held_out)
+        _require_windows_held_out(whole, options.held_out)
         trial = sac.Trial(whole.within(0, 1), _lives(whole), 1 - options.held_out)
         uniform = sac.evaluate(trial, lambda _: np.array(whole.actions.uniform, np.float32))
         progress.say(f"uniform sizes get {uniform.reward:+.4f} on the part held out of {len(trial.episodes)} lives")
@@ -101,6 +102,16 @@ def _lives(env: Any) -> list[dict[str, int]]:
         {"scene": scene, "snapshot": 0, "windows": len(env.scene(scene).lives.reference)}
         for scene in range(env.num_scenes)
     ]
+
+
+def _require_windows_held_out(env: Any, share: float) -> None:
+    for number in range(env.num_scenes):
+        scene = env.scene(number)
+        num_windows = len(scene.lives.reference)
+        if (num_windows - 1) / num_windows < 1 - share:
+            raise UsageError(
+                f"--held-out {share:g}: no window of {num_windows} of {scene.tape.name}; give a larger share"
+            )
 
 
 def _check(options: argparse.Namespace) -> None:
