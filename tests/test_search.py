@@ -73,7 +73,7 @@ def test_random_search_is_a_learner_too(tmp_path: Path, capsys: Told) -> None:
         (("--steps", "0"), "--steps 0: give at least 1"),
         (("--held-out", "1"), "--held-out 1: give a share between 0 and 1"),
         (("--held-out", "0.01"), "--held-out 0.01: no window of 10 of synthetic:drift; give a larger share"),
-        (("--mean-sizes", "4,x"), "--mean-sizes '4,x': give whole numbers"),
+        (("--mean-sizes", "4,x"), "--mean-sizes: 'x' is not a size"),
         (("--budgets", "tiny"), "'tiny' is not a size"),
         (("--actions", "seven"), "action space 'seven' is unknown"),
         (("--episode", "9"), "give more events, shorter windows or shorter episodes"),

@@ -31,7 +31,7 @@ from stream.commands.options import (
     is_world,
     list_settings,
     made,
-    mean_size,
+    mean_sizes,
     memory_for,
     open_data,
     parse_assignments,
@@ -78,7 +78,7 @@ def add(commands: Any) -> None:
     )
     memory(
         "--mean-sizes",
-        type=lambda text: [mean_size(word) for word in text.split(",")],
+        type=mean_sizes,
         metavar="WORDS",
         help="instead, budgets in which every user and item of the data (of a world's first seed) could own so many "
         "words, such as 2,4,8,16, and wide bounds of the sizes",
@@ -141,15 +141,15 @@ def _plan(options: argparse.Namespace) -> _Plan:
         raise UsageError(
             f"--window {window}: such windows differ by policy and could not be paired; give events or a time"
         )
-    tape, mean_sizes = None, {}
+    tape, words_by_budget = None, {}
     if options.mean_sizes is None:
         memories = [{"memory.budget_bytes": parse_bytes(size)} for size in _listed("--budgets", options.budgets)]
     else:
         tape = Tape.record(open_data(options, options.seed))
         sized = {words: memory_for(words, tape, exclude_seen=others.exclude_seen) for words in options.mean_sizes}
         # The smallest budget that there is may do for several sizes.
-        mean_sizes = {memory["memory.budget_bytes"]: words for words, memory in sized.items()}
-        memories = [sized[words] for words in mean_sizes.values()]
+        words_by_budget = {memory["memory.budget_bytes"]: words for words, memory in sized.items()}
+        memories = [sized[words] for words in words_by_budget.values()]
     runs = [
         settings_of(options, policy=policy, memory=memory, seed=str(seed))
         for seed in range(options.seed, options.seed + options.seeds)
@@ -162,7 +162,7 @@ def _plan(options: argparse.Namespace) -> _Plan:
     if tape is None:
         open_data(options, options.seed).close()
     # Processes of their own read the data themselves.
-    return _Plan(list(dict.fromkeys(runs)), mean_sizes, tape if options.jobs == 1 else None)
+    return _Plan(list(dict.fromkeys(runs)), words_by_budget, tape if options.jobs == 1 else None)
 
 
 def _check(options: argparse.Namespace) -> None:

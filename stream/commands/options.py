@@ -79,6 +79,11 @@ def mean_size(text: str) -> int:
     return int(text)
 
 
+def mean_sizes(text: str) -> list[int]:
+    """Return several such, with commas between."""
+    return [mean_size(word) for word in text.split(",")]
+
+
 def memory_for(words: int, tape: Tape, *, exclude_seen: bool) -> dict[str, Any]:
     """Return the settings under which every user and item on the tape could own so many words at once.
 

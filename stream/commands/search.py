@@ -9,7 +9,7 @@ import numpy as np
 
 from stream.adapters.search_progress import SearchProgress
 from stream.commands.assembly import versions
-from stream.commands.options import WORLD, list_settings, parse_assignments
+from stream.commands.options import WORLD, list_settings, mean_sizes, parse_assignments
 from stream.config import parse_bytes
 from stream.errors import UsageError
 
@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
     option("--steps", type=int, default=2000, metavar="N", help="windows to learn from (2000)")
     option("--budgets", metavar="SIZES", help="budgets, such as 256KiB,1MiB, instead of --mean-sizes")
     option(
-        "--mean-sizes", default="2,4,8,16", metavar="WORDS",
+        "--mean-sizes", type=mean_sizes, default="2,4,8,16", metavar="WORDS",
         help="budgets in which every user and item of a stream could own so many words (2,4,8,16)",
     )  # fmt: skip
     option("--limit", type=int, default=150_000, metavar="N", help="events of each stream, at most (150000)")
@@ -151,7 +151,7 @@ def _environment(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "data": streams,
         "budget_bytes": budgets,
-        "mean_sizes": _whole_numbers("--mean-sizes", options.mean_sizes),
+        "mean_sizes": options.mean_sizes,
         "window": options.window,
         "episode_windows": options.episode,
         "num_snapshots": options.snapshots,
@@ -159,16 +159,6 @@ def _environment(options: argparse.Namespace) -> dict[str, Any]:
         "action": options.actions,
         "settings": settings,
     }
-
-
-def _whole_numbers(option: str, text: str) -> list[int]:
-    try:
-        numbers = [int(number) for number in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1:
-        raise UsageError(f"{option} {text!r}: give whole numbers from 1 on with commas between, such as 2,4,8")
-    return numbers
 
 
 def _provenance(options: argparse.Namespace, common: dict[str, Any], scores: list[Any]) -> dict[str, Any]:

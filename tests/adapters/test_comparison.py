@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from stream.adapters.comparison_progress import ComparisonProgress
 from stream.adapters.comparison_report import FULL_WIDTH, comparison_fields, comparison_summary, save_comparison
 from stream.core.stats import Counts, Quality, Report, SizeSummary, WindowReport
 from stream.errors import StorageError
+from tests.adapters.strict_html import Page
 
 MIB = 2**20
 HOSTILE = "<script>alert(1)</script>\"&'$\\frac{[red]\ud800"
@@ -118,38 +118,6 @@ def a_comparison(num_seeds: int = 3, budgets: Sequence[int] = (MIB,), leads: dic
         for policy, lead in leads.items()
     ]
     return compare(reports, "uniform", 0.2, len(reports))
-
-
-class Page(HTMLParser):
-    """Reads a page strictly: every element closed in its turn."""
-
-    VOID = frozenset({"meta", "wbr"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 # Rows

@@ -7,7 +7,6 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
@@ -23,6 +22,7 @@ from stream.adapters.report import report_fields, save_report
 from stream.adapters.track import MAX_POINTS, Track, final
 from stream.core.stats import Counts, LedgerLine, Progress, Quality, Report, SizeSummary, WindowReport
 from stream.errors import StorageError
+from tests.adapters.strict_html import Page
 
 MIB = 2**20
 HOSTILE = "<script>alert(1)</script>\"&'$\\frac{"
@@ -156,39 +156,6 @@ def a_report(num_windows: int = 20) -> Report:
         digest="00c0ffee00c0ffee",
         windows=windows,
     )
-
-
-class Page(HTMLParser):
-    """Reads a page strictly: every element closed in its turn, every id once; remembers what it met."""
-
-    VOID = frozenset({"meta", "br", "hr", "img", "input", "link"})
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture(scope="module")
