@@ -137,7 +137,7 @@ class World(ABC, Generic[DrawnT]):
         """Return where a person finds an event: its number."""
         return Origin(f"event {number}")
 
-    def lag(self) -> None:
+    def partitions(self, position: Position) -> None:
         """Return None: a world waits for its reader."""
 
     def commit(self, position: Position) -> None:

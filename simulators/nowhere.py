@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from stream.core.event import Rejection
-from stream.core.stats import Progress, Report, WindowReport
+from stream.core.stats import LedgerLine, Progress, Report, WindowReport
 from stream.ports import Checkpoint, Position
 
 
@@ -63,5 +63,15 @@ class Silence:
     def window(self, report: WindowReport) -> None:
         """Do nothing."""
 
+    def spent(self, activity: str, seconds: float) -> None:
+        """Do nothing."""
+
+    def saved(self, age_s: float, num_bytes: int) -> None:
+        """Do nothing."""
+
     def finish(self, report: Report) -> None:
         """Do nothing."""
+
+    def fixed_costs(self) -> list[LedgerLine]:
+        """Return that it keeps no memory."""
+        return []

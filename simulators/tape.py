@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from stream.core.event import Origin, Poll
-from stream.core.memory import budget_for, smallest_budget
+from stream.core.memory import budget_for, slots_for, smallest_budget
 from stream.ports import Position, Source
 
 
@@ -71,7 +71,7 @@ class Tape:
         """Return a name for an event: the number by which its source knows it."""
         return Origin(f"{self._name} {number}")
 
-    def lag(self) -> None:
+    def partitions(self, position: Position) -> None:
         """Return None: nothing waits."""
 
     def commit(self, position: Position) -> None:
@@ -93,8 +93,7 @@ class Tape:
         num_users, (items, first) = len(np.unique(user)), np.unique(item, return_index=True)
         id_bytes = int(np.ceil(length[first].mean())) if len(items) else 1
         num_pairs = len(user) if pairs else 0
-        # Neither side may take the last sixteenth of the slots from the other.
-        num_slots = round(1.07 * (num_users + len(items))) + 64
+        num_slots = slots_for(num_users, len(items))
         budget = budget_for(num_users, len(items), words, words, id_bytes, num_pairs)
         seen_share = max(0.001, 4 * num_pairs / budget)
         return {

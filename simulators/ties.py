@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from stream.core.event import EventBatch, Origin, Poll, mix64
+from stream.core.stats import PartitionStatus
 from stream.ports import Position, Source
 
 BLOCK_RECORDS: Final = 1 << 16
@@ -74,9 +75,9 @@ class TieShuffled:
         """Return what the source says."""
         return self.source.origin(partition, number)
 
-    def lag(self) -> int | None:
+    def partitions(self, position: Position) -> list[PartitionStatus] | None:
         """Return what the source says."""
-        return self.source.lag()
+        return self.source.partitions(position)
 
     def commit(self, position: Position) -> None:
         """Tell the source."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from stream.commands import budget, compare, deadletters, feed, inspect, replay, run, search, validate
+from stream.commands import budget, compare, deadletters, feed, inspect, replay, run, search, size, validate
 from stream.errors import ScallError, StorageError, UsageError
 
 
@@ -33,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="scall", description="Streaming recommendation under one hard memory budget.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    for command in (replay, compare, search, run, feed, validate, inspect, budget, deadletters):
+    for command in (replay, compare, search, run, feed, validate, inspect, budget, size, deadletters):
         command.add(commands)
     return parser
 

@@ -35,7 +35,9 @@ class BudgetChanges:
                 self._reporter.warn(f"the budget stays at {trainer.budget_bytes:,} bytes: {error}")
                 host.answer_budget(str(error))
                 return
-            trainer.account.spend("resize", host.elapsed_s() - begin_s)
+            spent_s = host.elapsed_s() - begin_s
+            trainer.account.spend("resize", spent_s)
+            self._reporter.spent("resize", spent_s)
         self._num_met += 1
         self.is_pressing = self._saves
         if not self._saves:

@@ -3,10 +3,9 @@
 poll -> sort -> test -> learn -> window closes -> observe -> policy -> resize -> checkpoint -> commit
 """
 
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -17,44 +16,17 @@ from stream.core.event import Poll
 from stream.core.intake import Batch, drop_known
 from stream.core.reporting import report_run, report_window
 from stream.core.sizes import SizeDecision
-from stream.core.stats import LedgerLine, Progress, Report, WindowReport
+from stream.core.stats import Progress, Report, WindowReport
 from stream.core.trainer import Trainer
-from stream.errors import StorageError
 from stream.identity import budget_in, require_same
-from stream.ports import Checkpoint, CheckpointStore, DeadLetters, Host, Position, Reporter, SizePolicy, Source
+from stream.ports import Checkpoint, Ports, Position, staging_of
+from stream.saving import Pace, Saving
+
+__all__ = ["Pace", "Pipeline", "Ports"]
 
 
-class Ports(NamedTuple):
-    """Everything outside that the loop talks to."""
-
-    source: Source
-    dead_letters: DeadLetters
-    checkpoints: CheckpointStore
-    policy: SizePolicy
-    reporter: Reporter
-    host: Host
-
-
-class Pace(NamedTuple):
-    """How a run that has no end keeps itself safe and small."""
-
-    checkpoint_every_s: float | None = None
-    """Besides at the end of each window; None: only then."""
-    survives_disk_errors: bool = False
-    """Go on where a checkpoint cannot be written, and try again at the next."""
-    max_windows: int | None = None
-    """How many windows a report holds, the newest; None: all."""
-    saves: bool = True
-    """Checkpoints are made at all."""
-
-
-class _Saving(NamedTuple):
-    """A checkpoint under way."""
-
-    future: "Future[int]"
-    position: Position
-    window: int | None
-    """Index of the window whose end it is."""
+_TOLD: Final = ("resize", "checkpoint")
+"""Activities of which every single one is told to the reporter."""
 
 
 class Pipeline:
@@ -78,12 +50,13 @@ class Pipeline:
         self._versions = versions
         self._pace = pace
         self._position: Position = {}
-        self._saved: Position = {}
         self._batch: Batch | None = None
         self._unfinished: Batch | None = None
         """The batch, while there is more to do with it."""
         self._next = 0
         """The batch's first event not learnt."""
+        self._batch_s = 0.0
+        """Time spent on the batch so far."""
         self._is_to_be_saved = False
         """The source asks for a save after this poll."""
         self._at_end = False
@@ -93,11 +66,16 @@ class Pipeline:
         """Dead letters of a life before this one that stand ahead of the position."""
         self._mark: Position = {}
         self._windows: list[WindowReport] = []
-        self._saving: _Saving | None = None
         self._budget = BudgetChanges(trainer, ports.host, ports.reporter, saves=pace.saves)
+        self._saving = Saving(ports, pace, trainer.account, self._budget, self._note_bytes)
         self._resumed = False
-        self._started_s = self._saved_s = ports.host.elapsed_s()
+        self._started_s = ports.host.elapsed_s()
         self._wall_before_s = 0.0
+
+    @property
+    def windows(self) -> Sequence[WindowReport]:
+        """The windows closed, oldest first; the newest of them, if the pace says how many."""
+        return self._windows
 
     def run(self) -> Report:
         """Go on from where the stream stands; return the report of the whole run."""
@@ -117,6 +95,7 @@ class Pipeline:
                 if self._process(self._unfinished):
                     return self._trainer.observe()
                 self._unfinished = None
+                self._ports.reporter.spent("batch", self._batch_s)
                 self._save_if_due()
             if self._at_end or host.stop_requested():
                 return None
@@ -151,7 +130,7 @@ class Pipeline:
             # On resuming, the window goes on as if nothing had happened.
             self._save()
             self._append_window("interrupted")
-        self._acknowledge(wait=True)
+        self._saving.acknowledge(wait=True)
         report = self._report(self._at_end)
         self._ports.reporter.finish(report)
         return report
@@ -163,7 +142,7 @@ class Pipeline:
         self._is_to_be_saved = poll.is_to_be_saved
         if poll.events.num_events or poll.rejections or poll.gaps:
             self._batch = self._unfinished = self._trainer.sort(poll, self._ports.source.origin, self._dead)
-            self._next = 0
+            self._next, self._batch_s = 0, 0.0
         else:
             self._show_progress()
             self._save_if_due()
@@ -188,18 +167,18 @@ class Pipeline:
         """Save where time or the source asks for it, and see to the save under way."""
         if self._is_to_be_saved:
             self._save()
-            self._acknowledge(wait=True)
-        elif self._is_save_due():
+            self._saving.acknowledge(wait=True)
+        elif self._saving.is_due(self._position):
             self._save()
         else:
-            self._acknowledge(wait=False)
+            self._saving.acknowledge(wait=False)
 
     def _learn(self, batch: Batch, at: int, end: int) -> int:
         """Test and learn the events from ``at`` to ``end``; return the first one not learnt, if it stopped early."""
         trainer, host = self._trainer, self._ports.host
         tests = iter(batch.tested[batch.tested.searchsorted(at) : batch.tested.searchsorted(end)].tolist())
         next_test = next(tests, end)
-        begin, is_waiting = at, False
+        begin, is_waiting, begin_s = at, False, host.elapsed_s()
         while at < end and (is_waiting or not (trainer.clock.remaining_growth == 0 or host.stop_requested())):
             if at == next_test:
                 with self._timed("eval"):
@@ -215,6 +194,7 @@ class Pipeline:
                 self._budget.heed()
                 self._show_progress()
         trainer.note_learnt(batch, begin, at)
+        self._batch_s += host.elapsed_s() - begin_s
         return at
 
     def _settle(self, batch: Batch, position: Position) -> None:
@@ -239,29 +219,18 @@ class Pipeline:
             self._ports.dead_letters.write(fresh)
         self._show_progress()
 
-    def _is_save_due(self) -> bool:
-        every_s, since_s = self._pace.checkpoint_every_s, self._ports.host.elapsed_s() - self._saved_s
-        is_time = every_s is not None and not 0 <= since_s < every_s and self._position != self._saved
-        return is_time or self._budget.is_pressing
-
     def _save(self, window: int | None = None) -> None:
         """Save everything of this instant; ``window`` is the index of a window that ends here."""
-        if not self._pace.saves:
-            return
-        with self._timed("checkpoint"):
-            self._acknowledge(wait=True)
-            self._saved_s = self._ports.host.elapsed_s()
-            self._budget.note_save()
-            try:
-                mark = self._ports.dead_letters.mark()
-                # The next life has to find what is ahead as well.
-                self._mark = self._mark if self._dead else mark
-                future = self._ports.checkpoints.save(self.snapshot())
-            except StorageError as error:
-                self._survive(error)
-                return
-        self._saving, self._saved = _Saving(future, self._position, window), self._position
-        self._acknowledge(wait=False)
+        if self._pace.saves:
+            with self._timed("checkpoint"):
+                self._saving.begin(self._take_checkpoint, self._position, window)
+            self._saving.acknowledge(wait=False)
+
+    def _take_checkpoint(self) -> Checkpoint:
+        mark = self._ports.dead_letters.mark()
+        # The next life has to find what is ahead as well.
+        self._mark = self._mark if self._dead else mark
+        return self.snapshot()
 
     def snapshot(self) -> Checkpoint:
         """Return everything of this instant, from which another loop can resume; the arrays are the live ones."""
@@ -277,29 +246,11 @@ class Pipeline:
         }
         return Checkpoint(arrays, meta)
 
-    def _acknowledge(self, *, wait: bool) -> None:
-        """Once the checkpoint under way is safe, tell the source; only then."""
-        saving = self._saving
-        if saving is None or not (wait or saving.future.done()):
-            return
-        self._saving = None
-        try:
-            num_bytes = saving.future.result()
-        except StorageError as error:
-            self._saved = {}
-            self._survive(error)
-            return
-        self._ports.source.commit(saving.position)
-        self._budget.note_durable()
+    def _note_bytes(self, index: int, num_bytes: int) -> None:
+        """Note what the checkpoint at a window's end takes: one of the last two, if it is still there."""
         for i, window in enumerate(self._windows[-2:], max(0, len(self._windows) - 2)):
-            if window.index == saving.window:
+            if window.index == index:
                 self._windows[i] = msgspec.structs.replace(window, checkpoint_bytes=num_bytes)
-
-    def _survive(self, error: StorageError) -> None:
-        if not self._pace.survives_disk_errors:
-            raise error
-        self._trainer.account.count("failed_checkpoints", 1)
-        self._ports.reporter.warn(f"no checkpoint was made, learning goes on: {error}")
 
     def start_afresh(self) -> None:
         """Begin a model: no checkpoint of another one stays behind to be resumed."""
@@ -322,7 +273,8 @@ class Pipeline:
         # A budget that was changed while the loop ran stands, unless the settings have been changed since.
         if (budget_bytes := budget_in(self._settings)) != budget_in(meta["settings"]):
             self._trainer.change_budget(budget_bytes)
-        self._position = self._saved = _from_json(meta["position"])
+        self._position = _from_json(meta["position"])
+        self._saving.note_resumed(self._position)
         self._windows = msgspec.convert(meta["windows"], list[WindowReport])
         if self._windows and not self._windows[-1].checkpoint_bytes:
             # A checkpoint cannot hold its own size.
@@ -341,7 +293,10 @@ class Pipeline:
         host = self._ports.host
         begin_s = host.elapsed_s()
         yield
-        self._trainer.account.spend(activity, host.elapsed_s() - begin_s)
+        spent_s = host.elapsed_s() - begin_s
+        self._trainer.account.spend(activity, spent_s)
+        if activity in _TOLD:
+            self._ports.reporter.spent(activity, spent_s)
 
     def _wall_seconds(self) -> float:
         return self._wall_before_s + self._ports.host.elapsed_s() - self._started_s
@@ -349,8 +304,8 @@ class Pipeline:
     def _show_progress(self) -> None:
         trainer = self._trainer
         hit_rate, ledger_bytes = trainer.evaluation.hit_rate(), trainer.ledger().total_bytes
-        lag = self._ports.source.lag()
-        self._ports.reporter.progress(Progress(trainer.account.counts(), hit_rate, ledger_bytes, lag))
+        partitions = self._ports.source.partitions(self._position)
+        self._ports.reporter.progress(Progress(trainer.account.counts(), hit_rate, ledger_bytes, partitions))
 
     def _append_window(self, reason: str) -> None:
         peak_rss_bytes, guard_trips = self._ports.host.peak_rss_bytes(), self._ports.policy.trips
@@ -365,7 +320,7 @@ class Pipeline:
             data=ports.source.name,
             policy=ports.policy.name,
             guard_trips=ports.policy.trips,
-            fixed=self._staging(),
+            fixed=[*staging_of(ports.checkpoints), *ports.reporter.fixed_costs()],
             peak_rss_bytes=ports.host.peak_rss_bytes(),
             wall_seconds=self._wall_seconds(),
             seed=self._settings["seed"],
@@ -375,10 +330,6 @@ class Pipeline:
             versions=self._versions,
             windows=self._windows,
         )
-
-    def _staging(self) -> list[LedgerLine]:
-        num_bytes = self._ports.checkpoints.staging_bytes
-        return [LedgerLine("copy of the model for the checkpoint being written", num_bytes)] if num_bytes else []
 
 
 def _to_json(position: Position) -> dict[str, int]:

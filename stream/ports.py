@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stream.core.event import Origin, Poll, Rejection
 from stream.core.sizes import SizeDecision
-from stream.core.stats import Progress, Report, WindowReport
+from stream.core.stats import LedgerLine, PartitionStatus, Progress, Report, WindowReport
 
 Position = dict[int, int]
 """Partition -> offset of the next record to read, or to write."""
@@ -39,8 +39,11 @@ class Source(Protocol):
     def origin(self, partition: int, number: int) -> Origin:
         """Return where the event with this :attr:`~stream.core.event.EventBatch.number`, of the last poll, is from."""
 
-    def lag(self) -> int | None:
-        """Return how many records are known to wait, as last heard; None where none ever waits."""
+    def partitions(self, position: Position) -> list[PartitionStatus] | None:
+        """Return the partitions owned and what is known to wait there from ``position`` on, as last heard.
+
+        None where nothing ever waits.
+        """
 
     def commit(self, position: Position) -> None:
         """Tell the outside how far a durable checkpoint has come. Nothing here ever relies on it."""
@@ -147,5 +150,31 @@ class Reporter(Protocol):
     def window(self, report: WindowReport) -> None:
         """Note a closed window."""
 
+    def spent(self, activity: str, seconds: float) -> None:
+        """Note how long something took: a "batch" (a poll's events tested and learnt), a "resize", a "checkpoint"."""
+
+    def saved(self, age_s: float, num_bytes: int) -> None:
+        """Note that a checkpoint is durable which holds the state of ``age_s`` seconds ago."""
+
     def finish(self, report: Report) -> None:
         """Note the end of the stream."""
+
+    def fixed_costs(self) -> list[LedgerLine]:
+        """List the memory that it keeps for itself, for as long as it lives."""
+
+
+class Ports(NamedTuple):
+    """Everything outside that the loop talks to."""
+
+    source: Source
+    dead_letters: DeadLetters
+    checkpoints: CheckpointStore
+    policy: SizePolicy
+    reporter: Reporter
+    host: Host
+
+
+def staging_of(checkpoints: CheckpointStore) -> list[LedgerLine]:
+    """List the memory that a store keeps for itself, as fixed costs."""
+    num_bytes = checkpoints.staging_bytes
+    return [LedgerLine("copy of the model for the checkpoint being written", num_bytes)] if num_bytes else []

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
+from ipaddress import IPv6Address
 from typing import Any, Final, Literal, get_args
 
 import msgspec
@@ -21,6 +22,9 @@ TIMESTAMP: Final = "@timestamp"
 _TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 _TOPIC_RULE: Final = "1 to 249 letters, digits, dots, underscores and hyphens"
 _SERVER: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/@,\[\]]+):([0-9]{1,5})")
+_HOST: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*")
+_TOKEN_RULE: Final = "16 to 512 letters, digits and any of -._~+/ (openssl rand -hex 32 makes a good one)"
 _LAYERS: Final = {"SASL": ("mechanism", "username", "password"), "SSL": ("ca_file", "certificate_file", "key_file")}
 _PAIRS: Final = (("certificate_file", "key_file"), ("key_file", "certificate_file"), ("key_password", "key_file"))
 
@@ -110,6 +114,31 @@ class DeadLetters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Create the topic if it is missing."""
 
 
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Recommendations, metrics, health and the live page. The token is never shown, logged or stored."""
+
+    port: int | None = None
+    """None: nothing of it; 0: any that is free."""
+    host: str = "127.0.0.1"
+    """The address to bind to."""
+    token: str | None = None
+    """Who changes the budget has to know it; None: nobody may."""
+    max_lag: int = 10_000
+    """With more records waiting the service is not ready."""
+    live_within_s: float = 30.0
+    """After so long without a sign of the learner it is taken for dead."""
+    checkpoint_within_s: float = 600.0
+    """With an older checkpoint, while events come, the service is not ready."""
+    max_requests_per_second: int = 500
+    """From one client address; more are refused."""
+    max_connections: int = 500
+    """At a time; more are refused."""
+
+    def __repr__(self) -> str:
+        """Say where, and not the token: a representation ends up in logs."""
+        return f"Http(host={self.host!r}, port={self.port!r}, ...)"
+
+
 class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that ``scall run`` needs to know."""
 
@@ -117,6 +146,7 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     checkpoints: Checkpoints
     schema: Schema = Schema()
     dead_letters: DeadLetters = DeadLetters()
+    http: Http = Http()
     settings: Settings = Settings()
     """The model: at the top of the file, and in its sections memory, model, sizes, windows and evaluation."""
 
@@ -138,13 +168,14 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 def mistakes_in_service(service: Service) -> Iterator[Mistake]:
     """Yield what is wrong with the service's own settings, as far as it can be told without looking at the world.
 
-    What they say of ``kafka.security`` names settings, never values.
+    What they say of ``kafka.security`` and ``http.token`` names settings, never values.
     """
     yield from out_of_range(_ranges(service))
     yield from _mistakes_in_kafka(service.kafka)
     yield from _mistakes_in_security(service.kafka.security)
     yield from _mistakes_in_group(service)
     yield from _mistakes_in_schema(service.schema)
+    yield from _mistakes_in_http(service.http)
     if not _is_path(service.checkpoints.folder):
         yield Mistake(
             "checkpoints.folder", f"checkpoints.folder {service.checkpoints.folder!r} is no path: name a folder"
@@ -152,7 +183,7 @@ def mistakes_in_service(service: Service) -> Iterator[Mistake]:
 
 
 def _ranges(service: Service) -> list[Range]:
-    kafka, checkpoints = service.kafka, service.checkpoints
+    kafka, checkpoints, http = service.kafka, service.checkpoints, service.http
     return [
         # What a broker takes unless it is told otherwise.
         Range("kafka.session_timeout_s", kafka.session_timeout_s, 6, 1800),
@@ -162,6 +193,13 @@ def _ranges(service: Service) -> list[Range]:
         Range("schema.max_ahead_s", service.schema.max_ahead_s, 0, 10**10),
         Range("checkpoints.every_s", checkpoints.every_s, 0.01, 86_400),
         Range("checkpoints.keep", checkpoints.keep, 1, 1000),
+        Range("http.port", http.port or 0, 0, 65_535),
+        Range("http.max_lag", http.max_lag, 0, 2**62),
+        Range("http.live_within_s", http.live_within_s, 1, 86_400),
+        Range("http.checkpoint_within_s", http.checkpoint_within_s, 1, 10**7),
+        Range("http.max_requests_per_second", http.max_requests_per_second, 1, 10**6),
+        # The system's own limit of open files lies above.
+        Range("http.max_connections", http.max_connections, 1, 10_000),
     ]
 
 
@@ -222,6 +260,24 @@ def _mistakes_in_schema(schema: Schema) -> Iterator[Mistake]:
         is_day = False
     if not is_day:
         yield Mistake("schema.oldest", f"schema.oldest {schema.oldest!r} is no day: write it as 1990-01-01")
+
+
+def _mistakes_in_http(http: Http) -> Iterator[Mistake]:
+    if not (_HOST.fullmatch(http.host) or _is_ipv6(http.host)):
+        text = (
+            f"http.host {http.host!r} is no address: give one such as 127.0.0.1, ::1, 0.0.0.0 or a name, without a port"
+        )
+        yield Mistake("http.host", text)
+    if http.token is not None and not _TOKEN.fullmatch(http.token):
+        yield Mistake("http.token", f"http.token cannot be used: give {_TOKEN_RULE}")
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _mistakes_in_security(security: Security) -> Iterator[Mistake]:

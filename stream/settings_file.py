@@ -1,8 +1,9 @@
 """The service's settings file, TOML: every mistake in it is told at once, each by its line and the setting's path.
 
 Keys stand as in the Structs: the model's own at the top and in its sections, the service's in theirs. Sizes
-(``*_bytes``) and durations (``*_s``) are numbers, or text with a unit. Any text of ``kafka.security`` may be
-``{ env = "NAME" }`` or ``{ file = "PATH" }`` instead. Relative paths start from the file's own folder.
+(``*_bytes``) and durations (``*_s``) are numbers, or text with a unit. Any text of ``kafka.security``, and
+``http.token``, may be ``{ env = "NAME" }`` or ``{ file = "PATH" }`` instead. Relative paths start from the file's own
+folder.
 """
 
 import re
@@ -23,6 +24,7 @@ from stream.errors import InputError, ScallError, UsageError
 from stream.service_settings import Service, mistakes_in_service
 
 _SECURITY: Final = "kafka.security."
+_TOKEN: Final = "http.token"
 _FILES: Final = tuple(f"{_SECURITY}{name}_file" for name in ("ca", "certificate", "key"))
 _PATHS: Final = (*_FILES, "checkpoints.folder")
 _EXPECTED: Final = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
@@ -58,7 +60,11 @@ def load_service(path: Path, environment: Mapping[str, str], try_policy: TryPoli
 def find_mistakes(path: Path, environment: Mapping[str, str], try_policy: TryPolicy = _no_policy) -> list[str]:
     """Return every mistake in a settings file, in the order of its lines, each as one line; none where all is well.
 
-    Values of ``kafka.security`` are never in it. Raises :class:`InputError` where the file cannot be read.
+    Values of ``kafka.security`` and ``http.token`` are never in it.
+
+    Raises:
+        InputError: the file cannot be read.
+
     """
     return _read(path, environment, try_policy)[1]
 
@@ -167,8 +173,8 @@ class _Reading:
 
     def _value(self, path: str, kind: Any, given: Any) -> Any:
         """Return what a key is set to; raise what is wrong with it."""
-        is_security, choices = path.startswith(_SECURITY), get_args(kind) if get_origin(kind) is Literal else ()
-        value = self._fetch(path, given) if is_security and isinstance(given, dict) and kind is not bool else given
+        is_secret, choices = _is_secret(path), get_args(kind) if get_origin(kind) is Literal else ()
+        value = self._fetch(path, given) if is_secret and isinstance(given, dict) and kind is not bool else given
         if isinstance(value, str) and path.endswith("_bytes"):
             return parse_bytes(value, path)
         if isinstance(value, str) and path.endswith("_s"):
@@ -180,7 +186,7 @@ class _Reading:
         except msgspec.ValidationError:
             raise UsageError(f"{path} {_what_is_wrong(value)}: give {_expected(path, kind)}") from None
         if choices and value not in choices:
-            shown = "" if is_security else f" = {value!r}"
+            shown = "" if is_secret else f" = {value!r}"
             raise UsageError(f"{path}{shown} is unknown: give {_expected(path, kind)}")
         return str(self._folder / value) if path in _PATHS and value.strip() else value
 
@@ -253,9 +259,13 @@ def _expected(path: str, kind: Any) -> str:
         return 'a size such as "8MiB"'
     if path.endswith("_s"):
         return 'a duration such as "30min"'
-    if path.startswith(_SECURITY) and kind is str:
+    if _is_secret(path) and kind is str:
         return 'text in quotes, { env = "NAME" } or { file = "PATH" }'
     return _EXPECTED[kind]
+
+
+def _is_secret(path: str) -> bool:
+    return path.startswith(_SECURITY) or path == _TOKEN
 
 
 def _shown(key: str) -> str:

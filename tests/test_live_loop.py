@@ -29,7 +29,7 @@ from stream.assembly import build_trainer
 from stream.commands.assembly import build_policy
 from stream.config import make_settings
 from stream.core.event import NO_EVENTS, Gap, Origin, Poll, Rejection, digest_of
-from stream.core.stats import Counts, Progress, Report
+from stream.core.stats import Counts, PartitionStatus, Progress, Report
 from stream.errors import StorageError
 from stream.pipeline import Pace, Pipeline, Ports
 from stream.ports import Checkpoint, CheckpointStore, DeadLetters, Position, Reporter, Source
@@ -216,8 +216,8 @@ class Scripted:
     def origin(self, partition: int, number: int) -> Origin:
         return Origin(f"{partition}@{number}")
 
-    def lag(self) -> int:
-        return self.waiting
+    def partitions(self, position: Position) -> list[PartitionStatus]:
+        return [PartitionStatus("clicks", 0, position.get(0, 0), self.waiting)]
 
     def commit(self, position: Position) -> None:
         self._log.append(("commit", position))
@@ -608,8 +608,8 @@ class Mixed:
     def origin(self, partition: int, number: int) -> Origin:
         return Origin(f"{partition}@{number}")
 
-    def lag(self) -> int:
-        return 0
+    def partitions(self, position: Position) -> list[PartitionStatus]:  # noqa: ARG002
+        return []
 
     def commit(self, position: Position) -> None:
         # Only once a checkpoint of it will be found at the next start.

@@ -25,7 +25,7 @@ SAMPLE = (Path(__file__).parents[1] / "docker" / "service.toml").read_text()
 FULL = re.sub(r"^#(?=\w)", "", SAMPLE, flags=re.MULTILINE)
 """The sample with every key set."""
 SECRETS = {"ca.pem": "", "client.pem": "", "client.key": "", "key-password": "sesame\n"}
-ENVIRONMENT = {"KAFKA_PASSWORD": "open"}
+ENVIRONMENT = {"KAFKA_PASSWORD": "open", "SCALL_TOKEN": "0123456789abcdef"}
 MINIMAL = {
     "kafka.bootstrap_servers": '["localhost:9092"]',
     "kafka.topics": '["clicks"]',
@@ -498,7 +498,7 @@ def test_what_a_protocol_does_not_use_is_told(folder: Path, protocol: str, layer
     assert told == [f"kafka.security.{name} {remedy}" for name in unused]
 
 
-SECURITY = [path for path in DEFAULTS if path.startswith("kafka.security.")]
+SECURITY = [path for path in DEFAULTS if path.startswith("kafka.security.") or path == "http.token"]
 hidden = st.sampled_from(
     [
         '"hunter2"',
@@ -513,7 +513,7 @@ hidden = st.sampled_from(
 
 @quick
 @given(values=st.dictionaries(st.sampled_from(SECURITY), hidden, min_size=1), colour=st.booleans())
-def test_no_value_of_security_is_ever_shown(folder: Path, values: dict[str, str], colour: bool) -> None:
+def test_no_secret_is_ever_shown(folder: Path, values: dict[str, str], colour: bool) -> None:
     path = write(folder, lines_of(values | ({"colour": "1"} if colour else {})))
     told = find_mistakes(path, {"OTHER": "hunter2"})
     assert told
@@ -524,8 +524,46 @@ def test_no_value_of_security_is_ever_shown(folder: Path, values: dict[str, str]
 
 def test_a_service_that_is_printed_shows_no_secret(folder: Path) -> None:
     service = load_service(write(folder, FULL), ENVIRONMENT)
-    for secret in ("open", "sesame", "client.key", "SCRAM"):
-        assert secret not in f"{service!r} {service.kafka.security!r} {service.identity()}"
+    for secret in ("open", "sesame", "client.key", "SCRAM", ENVIRONMENT["SCALL_TOKEN"]):
+        assert secret not in f"{service!r} {service.kafka.security!r} {service.http!r} {service.identity()}"
+
+
+# HTTP
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("port", "65536", "port = 65536 is out of range: give a value from 0 to 65535"),
+        ("port", "true", "port is true or false: give a whole number"),
+        ("host", '"127.0.0.1:80"', "host '127.0.0.1:80' is no address: give one such as 127.0.0.1, ::1, 0.0.0.0 or a"),
+        ("host", '""', "host '' is no address"),
+        ("token", '"hunter2"', "token cannot be used: give 16 to 512 letters, digits and any of -._~+/"),
+        ("token", '{ env = "NONE" }', "token: the environment variable that it names is not set; set it"),
+        ("token", "1", 'token is a whole number: give text in quotes, { env = "NAME" } or { file = "PATH" }'),
+        ("max_lag", "-1", "max_lag = -1 is out of range"),
+        ("live_within_s", '"0s"', "live_within_s = 0 is out of range: give a value from 1 to 86400"),
+        ("max_requests_per_second", "0", "max_requests_per_second = 0 is out of range"),
+        ("max_connections", "0", "max_connections = 0 is out of range"),
+    ],
+)
+def test_what_is_wrong_with_http_is_told_with_the_remedy(folder: Path, name: str, value: str, told: str) -> None:
+    (line,) = told_of(folder, {f"http.{name}": value})
+    assert line.startswith(f"http.{told}")
+
+
+def test_a_token_may_come_from_the_environment_or_a_file(folder: Path) -> None:
+    (folder / "token").write_text("0123456789abcdef\n")
+    given = load(folder, {"http.token": '{ env = "T" }'}, {"T": "fedcba9876543210"}).http.token
+    assert (given, load(folder, {"http.token": '{ file = "token" }'}).http.token) == (
+        "fedcba9876543210", "0123456789abcdef",
+    )  # fmt: skip
+
+
+def test_http_is_no_part_of_what_a_model_depends_on(folder: Path) -> None:
+    with_http = load(folder, {"http.port": "8080", "http.host": '"::1"', "http.max_lag": "5"})
+    assert with_http.http.port == 8080
+    assert with_http.identity() == load(folder, {}).identity()
 
 
 # Whatever becomes of the sample

@@ -16,6 +16,7 @@ from stream.adapters.checkpoint_file import (
     read_header,
     write_checkpoint,
 )
+from stream.core.status import CheckpointStatus
 from stream.errors import CheckpointError, StorageError
 from stream.ports import Checkpoint
 
@@ -214,6 +215,12 @@ class CheckpointFolder:
             remedy = "put a good copy back, or start afresh in an empty folder"
             raise CheckpointError(f"no good checkpoint in {self.path}: {', '.join(reasons)}; {remedy}")
         return None
+
+    def newest(self) -> CheckpointStatus | None:
+        """Return when the newest checkpoint not known to be bad was written, and its bytes; None if there is none."""
+        with self._disk_errors_told():
+            good = [path.stat() for path in self._files() if path not in self._refused]
+        return CheckpointStatus(good[0].st_mtime, good[0].st_size) if good else None
 
     def clear(self) -> None:
         """Remove every checkpoint: a run that starts afresh leaves none of another behind to be resumed.

@@ -56,7 +56,7 @@ class ArrayEntry(msgspec.Struct, frozen=True):
     @property
     def num_bytes(self) -> int:
         """Bytes of the array, without the zeros that follow."""
-        return prod(self.shape) * _dtype_from(self.dtype).itemsize
+        return prod(self.shape) * dtype_from(self.dtype).itemsize
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -127,32 +127,34 @@ def bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def _describe(dtype: np.dtype[Any]) -> str | dict[str, Any]:
+def describe_dtype(dtype: np.dtype[Any]) -> str | dict[str, Any]:
+    """Return a type as something that fits into JSON; :func:`dtype_from` makes the same type of it."""
     # numpy.lib.format has such a pair, but it forgets `align`, on which Numba's compiled signatures depend.
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
-        return {"base": _describe(base), "shape": list(shape)}
+        return {"base": describe_dtype(base), "shape": list(shape)}
     if dtype.names is None or dtype.fields is None:
         return dtype.str
     fields = [dtype.fields[name] for name in dtype.names]
     return {
         "names": list(dtype.names),
-        "formats": [_describe(field[0]) for field in fields],
+        "formats": [describe_dtype(field[0]) for field in fields],
         "offsets": [field[1] for field in fields],
         "itemsize": dtype.itemsize,
         "align": dtype.isalignedstruct,
     }
 
 
-def _dtype_from(description: str | dict[str, Any]) -> np.dtype[Any]:
+def dtype_from(description: str | dict[str, Any]) -> np.dtype[Any]:
+    """Return the type that :func:`describe_dtype` described."""
     if isinstance(description, str):
         return np.dtype(description)
     if "base" in description:
-        return np.dtype((_dtype_from(description["base"]), tuple(description["shape"])))
+        return np.dtype((dtype_from(description["base"]), tuple(description["shape"])))
     return np.dtype(
         {
             "names": description["names"],
-            "formats": [_dtype_from(field) for field in description["formats"]],
+            "formats": [dtype_from(field) for field in description["formats"]],
             "offsets": description["offsets"],
             "itemsize": description["itemsize"],
         },
@@ -164,8 +166,8 @@ def _entries(arrays: Mapping[str, NDArray[Any]]) -> Iterator[ArrayEntry]:
     offset = 0
     for name, array in arrays.items():
         assert not array.dtype.hasobject, f"{name}: {array.dtype} holds references, not values"
-        description = _describe(array.dtype)
-        assert _dtype_from(description) == array.dtype, f"{name}: {array.dtype} would come back as another type"
+        description = describe_dtype(array.dtype)
+        assert dtype_from(description) == array.dtype, f"{name}: {array.dtype} would come back as another type"
         data = bytes_of(array).data
         zeros = _zeros_after(len(data))
         yield ArrayEntry(name, description, array.shape, offset, zlib.crc32(zeros, zlib.crc32(data)))
@@ -210,7 +212,7 @@ def _read_start(file: BinaryIO) -> Header:
 
 
 def _read_array(file: BinaryIO, entry: ArrayEntry) -> NDArray[Any]:
-    array = np.empty(entry.shape, _dtype_from(entry.dtype))
+    array = np.empty(entry.shape, dtype_from(entry.dtype))
     data = bytes_of(array).data
     num_read = file.readinto(data)  # type: ignore[attr-defined]
     zeros = file.read(len(_zeros_after(len(data))))

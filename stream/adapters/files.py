@@ -121,7 +121,7 @@ class FileSource:
         """Return where a person finds an event: its line or row in the file."""
         return Origin(f"{self._reader.unit} {number}")
 
-    def lag(self) -> None:
+    def partitions(self, position: Position) -> None:
         """Return None: a file does not go on."""
 
     def commit(self, position: Position) -> None:

@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 from typing import Any, Final, Self
 
+STARTED_S: Final = time.time()
+"""When this process was started, seconds since the epoch: a moment before this module was."""
+
 _STATUS: Final = Path("/proc/self/status")
 _STATM: Final = Path("/proc/self/statm")
 

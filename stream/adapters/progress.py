@@ -33,7 +33,7 @@ from stream.adapters.units import (
     seconds_text,
     share_text,
 )
-from stream.core.stats import Progress, Report, WindowReport
+from stream.core.stats import LedgerLine, Progress, Report, WindowReport
 
 _WINDOWS_SHOWN: Final = 6
 _WINDOWS_PER_LINE: Final = 10
@@ -136,9 +136,19 @@ class ConsoleReporter:
         elif not self._quiet and not self._console.is_terminal and self._num_windows % _WINDOWS_PER_LINE == 1:
             self._print(_window_line(report))
 
+    def spent(self, activity: str, seconds: float) -> None:
+        """Do nothing: the windows tell how long things took."""
+
+    def saved(self, age_s: float, num_bytes: int) -> None:
+        """Do nothing."""
+
     def finish(self, report: Report) -> None:  # noqa: ARG002 - the summary goes to standard output
         """Take the display away."""
         self.close()
+
+    def fixed_costs(self) -> list[LedgerLine]:
+        """Return an empty list: a display keeps nothing worth telling."""
+        return []
 
     def _picture(self) -> Group:
         lines = [Text(_window_line(window), style="dim", no_wrap=True, overflow="ellipsis") for window in self._windows]

@@ -12,6 +12,7 @@ from stream.adapters.columns import decode
 from stream.assembly import build_trainer
 from stream.config import Settings
 from stream.core.event import ITEM
+from stream.core.snapshot import Snapshot
 
 _PACKAGES: Final = ("scall-stream", "numpy", "numba", "river", "pyarrow", "kafka-python")
 
@@ -50,3 +51,6 @@ def compile_kernels() -> None:
     for budget_bytes in (4 * 2**20, 8 * 2**20):
         trainer.change_budget(budget_bytes)
     trainer.observe()
+    snapshot = Snapshot(trainer.recommender.state(), trainer.recommender.hyper)
+    snapshot.recommend("", 1, exclude_seen=True)
+    snapshot.similar("", 1)

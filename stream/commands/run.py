@@ -13,6 +13,9 @@ from typing import Any, Final
 from stream.adapters.budgets import RequestedBudgets
 from stream.adapters.checkpoint import DISK, CheckpointFolder, FolderInUseError
 from stream.adapters.checkpoint_writer import CheckpointWriter
+from stream.adapters.figures import Figures
+from stream.adapters.http.answerer import Answerer
+from stream.adapters.http.wire import Setup
 from stream.adapters.kafka.administration import ensure_topic, require_topics
 from stream.adapters.kafka.client import GroupConsumer, Producer
 from stream.adapters.kafka.dead_letters import DeadLetterTopic
@@ -24,7 +27,9 @@ from stream.adapters.kafka.records import RecordDecoder
 from stream.adapters.kafka.source import KafkaSource
 from stream.adapters.process import ThisProcess
 from stream.adapters.progress import ConsoleReporter, LogLines, final_summary
+from stream.adapters.publisher import Publisher
 from stream.adapters.report import save_report
+from stream.adapters.reporters import Together
 from stream.assembly import build_trainer
 from stream.commands.assembly import build_policy, compile_kernels, versions
 from stream.compilation import fill_kernel_cache
@@ -102,6 +107,8 @@ def serve(
             return None
         stack.enter_context(folder)
         host = RequestedBudgets(host, folder.path)
+        # It takes a moment to start: meanwhile the rest is put together.
+        answerer = _start_answerer(service, folder, stack, part)
         require_topics(kafka, kafka.topics)
         (ensure_topic if service.dead_letters.create else _require_topic)(kafka, service.dead_letter_topic)
         writer = stack.enter_context(CheckpointWriter(folder, background=saving.background))
@@ -126,12 +133,29 @@ def serve(
         trainer = build_trainer(settings)
         writer.reserve(trainer.recommender.state())
         trainer = part("trainer", trainer)
+        publisher = None
+        if answerer is not None:
+            figures = Figures(ports, trainer, settings.seed, versions())
+            publisher = part("publisher", Publisher(answerer, trainer, figures))
+            ports = ports._replace(reporter=Together((reporter, publisher)))
         pipeline = Pipeline(ports, trainer, service.identity(), versions(), pace)
-        if not pipeline.resume():
+        is_resumed = pipeline.resume()
+        if not is_resumed:
             pipeline.start_afresh()
         for warning in folder.warnings:
             reporter.warn(warning)
+        if publisher is not None:
+            publisher.open(pipeline.windows, folder.newest() if is_resumed else None, host.stop_requested)
         return pipeline.run()
+
+
+def _start_answerer(service: Service, folder: CheckpointFolder, stack: ExitStack, part: Part) -> Answerer | None:
+    """Start the process that answers requests, to be ended with the stack; None where nobody is to ask."""
+    if service.http.port is None:
+        return None
+    setup = Setup(service.settings, service.http, str(folder.path.absolute()))
+    answerer: Answerer = part("answerer", stack.enter_context(Answerer(setup)))
+    return answerer
 
 
 class _Closing:

@@ -80,6 +80,17 @@ NUM_FREQUENCY_BUCKETS: Final = 1024
 """Frequencies are ranked in 1/16 octaves over 64 octaves."""
 
 
+LEDGER_NAMES: Final = (
+    "slots: keys, extents, optimizer state, frequencies",
+    "id index",
+    "arena: embeddings, histories, item ids",
+    "recent items (negative sampling)",
+    "pairs already taken",
+    "resize scratch",
+    "counters",
+)
+"""What the ledger calls the arrays of a :class:`Memory`."""
+
 RESERVE_SHARE: Final = 16
 """One word in this many stays free at a resize, for newcomers and for what grows until the next one."""
 
@@ -115,14 +126,17 @@ class Layout(NamedTuple):
     num_seen_sets: int
 
     @property
+    def bytes_by_name(self) -> dict[str, int]:
+        """Bytes of each array, by its name in the ledger."""
+        words = (self.num_buckets, self.arena_words, self.num_recent)
+        fixed = (16 * NUM_FREQUENCY_BUCKETS, 8 * NUM_COUNTERS)
+        sizes = (SLOT.itemsize * self.num_slots, *(4 * num for num in words), 16 * self.num_seen_sets, *fixed)
+        return dict(zip(LEDGER_NAMES, sizes, strict=True))
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of all arrays together."""
-        return (
-            SLOT.itemsize * self.num_slots
-            + 4 * (self.num_buckets + self.arena_words + self.num_recent + 4 * NUM_FREQUENCY_BUCKETS)
-            + 16 * self.num_seen_sets
-            + 8 * NUM_COUNTERS
-        )
+        return sum(self.bytes_by_name.values())
 
 
 BYTES_PER_ENTITY_INDEX: Final = SLOT.itemsize + 6
@@ -189,6 +203,15 @@ def budget_for(
     return Layout(num_slots, num_slots + num_slots // 2, arena_words, MAX_RECENT, num_pairs // 4).num_bytes
 
 
+def slots_for(num_users: int, num_items: int) -> int:
+    """Return slots enough for both sides, of which neither may take the last sixteenth from the other.
+
+    >>> slots_for(1000, 500)
+    1669
+    """
+    return round(1.07 * (num_users + num_items)) + 64
+
+
 def smallest_budget(words_per_entity: int, max_entities: int | None, seen_share: float) -> int:
     """Return the fewest bytes that :func:`plan_layout` lays out."""
     # Beside an entity's header and id, the arena has to hold what a resize leaves free for newcomers.
@@ -238,15 +261,5 @@ def layout_of(memory: Memory) -> Layout:
 
 def ledger_of(memory: Memory, budget_bytes: int) -> Ledger:
     """Name every array and its bytes, from the arrays themselves."""
-    return Ledger(
-        budget_bytes,
-        {
-            "slots: keys, extents, optimizer state, frequencies": memory.slots.nbytes,
-            "id index": memory.buckets.nbytes,
-            "arena: embeddings, histories, item ids": memory.arena.nbytes,
-            "recent items (negative sampling)": memory.recent.nbytes,
-            "pairs already taken": memory.seen.nbytes,
-            "resize scratch": memory.scratch.nbytes,
-            "counters": memory.counters.nbytes,
-        },
-    )
+    arrays = (memory.slots, memory.buckets, memory.arena, memory.recent, memory.seen, memory.scratch, memory.counters)
+    return Ledger(budget_bytes, dict(zip(LEDGER_NAMES, (array.nbytes for array in arrays), strict=True)))

@@ -1,4 +1,4 @@
-"""Ranking against the full known catalogue: the place of one item (to test), or the best n (to recommend)."""
+"""Ranking against the full known catalogue: the place of one item, to test."""
 
 from typing import Any, Final
 
@@ -117,49 +117,3 @@ def rank_item(
         rank[1] += _places_before(w.counts[0], end - begin, slow)
         rank[2] += _places_before(w.counts[1], end - begin, mid)
         rank[3] += _places_before(w.counts[2], end - begin, fast)
-
-
-@njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
-def recommend(
-    m: Memory,
-    p: Shared,
-    h: Hyper,
-    w: Workspace,
-    width: int,
-    gap: int,
-    user: int,
-    user_key: Any,
-    best: Any,
-    best_score: Any,
-) -> int:
-    """Fill ``best`` with the slots of the highest-scored items, best first; return how many there are.
-
-    The context is ``w.x``; ``best`` is int32[n], ``best_score`` float32[n]. Lower slots come first among equals. Items
-    that the filter holds for this user are passed over.
-    """
-    n = 0
-    if len(best) == 0:
-        return n
-    filtered = len(m.seen) > 0
-    top = m.counters[ITEM_TOP]
-    for begin in range(0, top, BLOCK):
-        end = min(begin + BLOCK, top)
-        score_block(m, p, h, w, width, gap, begin, end)
-        _finish_block(m, p, h, w, user, begin, end)
-        for i in range(end - begin):
-            item = begin + i
-            score = w.block[i]
-            if not m.slots[item].alive or (n == len(best) and score <= best_score[n - 1]):
-                continue
-            if filtered and seen.contains(m, user_key, m.slots[item].key):
-                continue
-            at = n if n < len(best) else n - 1
-            while at > 0 and best_score[at - 1] < score:
-                if at < len(best):
-                    best[at] = best[at - 1]
-                    best_score[at] = best_score[at - 1]
-                at -= 1
-            best[at] = item
-            best_score[at] = score
-            n = min(n + 1, len(best))
-    return n

@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.core import arena, memory, ranking, resizing, seen
-from stream.core.event import ITEM, USER, EventBatch, hash_id
-from stream.core.events import begin_test, learn_events, rank_event
+from stream.core.event import ITEM, USER, EventBatch
+from stream.core.events import learn_events, rank_event
 from stream.core.memory import USER_NEWBORN, Layout, Memory
 from stream.core.model import Hyper, Shared, new_shared, new_workspace
 from stream.core.relayout import relayout
 from stream.core.sizes import Curve, FrequencyHistogram, SizeBounds, SizeDecision, plan_sizes
+from stream.core.snapshot import Scored, Snapshot
 
 _EVICTED_AT_ONCE: Final = 64
 """One entity of a side in this many goes when the index is full, so that the search is paid for once."""
@@ -144,20 +145,14 @@ class Recommender:
         """Return whether the filter of pairs already taken holds this one; never, if it was not asked for."""
         return bool(seen.contains(self.memory, user_key, item_key))
 
-    def recommend(self, user_id: str, n: int, timestamp_ms: int) -> list[tuple[str, float]]:
+    def recommend(self, user_id: str, n: int, timestamp_ms: int) -> list[Scored]:
         """Return the ids and scores of the best ``n`` items for a user at a time, best first.
 
         A user who is not known gets what is popular. Items already taken are left out where the filter is on.
         """
-        key = np.uint64(hash_id(user_id, USER))
-        best, score = np.zeros(n, np.int32), np.zeros(n, np.float32)
-        user, _, gap, width = begin_test(
-            self.memory, self.shared, self.hyper, self._workspace, key, np.uint64(0), timestamp_ms
-        )
-        num = ranking.recommend(
-            self.memory, self.shared, self.hyper, self._workspace, width, gap, user, key, best, score
-        )
-        return [(arena.item_id(self.memory, int(best[i])), float(score[i])) for i in range(num)]
+        snapshot = Snapshot(self.state(), self.hyper)
+        hides_taken = len(self.memory.seen) > 0
+        return snapshot.recommend(user_id, n, exclude_seen=hides_taken, timestamp_ms=timestamp_ms).items
 
     def evict(self, side: int, num: int) -> None:
         """Evict the ``num`` entities of a side with the lowest decayed frequency."""

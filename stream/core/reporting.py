@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from stream.core.arena import live_words
 from stream.core.event import ITEM, USER
-from stream.core.stats import LedgerLine, Report, WindowReport
+from stream.core.memory import EVICTED_ITEMS, EVICTED_USERS
+from stream.core.stats import Counts, LedgerLine, Report, WindowReport
+from stream.core.status import Status
 from stream.core.trainer import Trainer
+from stream.core.windows import NO_EVENT_TIME
 
 
 def report_window(trainer: Trainer, reason: str, peak_rss_bytes: int, guard_trips: dict[str, int]) -> WindowReport:
@@ -76,6 +81,47 @@ def report_run(trainer: Trainer, fixed: Sequence[LedgerLine], **circumstances: A
         events_per_second=counts.learnt / train_seconds if train_seconds > 0 else None,
         digest=trainer.digest,
         **circumstances,
+    )
+
+
+def report_status(trainer: Trainer, last: WindowReport | None, **circumstances: Any) -> Status:
+    """Return how a trainer stands now, changing nothing about it.
+
+    ``last`` is the last window closed; ``circumstances`` are the status' fields of which a trainer knows nothing.
+    """
+    recommender, account, ledger = trainer.recommender, trainer.account, trainer.ledger()
+    newest_ms = trainer.clock.running_max_ms
+    return Status(
+        counts=_counts_now(trainer),
+        dead_letter_reasons=dict(account.reasons),
+        watermark_ms=newest_ms if newest_ms != NO_EVENT_TIME else None,
+        num_windows=trainer.clock.index,
+        hit_rate=trainer.evaluation.hit_rate(),
+        quality=last.quality if last else None,
+        top_k=trainer.evaluation.top_k,
+        budget_bytes=ledger.budget_bytes,
+        peak_bytes=trainer.peak_bytes,
+        ledger=ledger.lines(),
+        arena_words=len(recommender.memory.words),
+        arena_used_words=live_words(recommender.memory),
+        num_users=recommender.num_users,
+        num_items=recommender.num_items,
+        decision=_describe(trainer),
+        reward=last.quality.reward if last else None,
+        **circumstances,
+    )
+
+
+def _counts_now(trainer: Trainer) -> Counts:
+    # Not by taking stock: when a status is asked for must make no difference to the model, its checkpoints included.
+    counters = trainer.recommender.memory.counters
+    users, items = int(counters[EVICTED_USERS]), int(counters[EVICTED_ITEMS])
+    return msgspec.structs.replace(
+        trainer.account.counts(),
+        evictions=users + items,
+        evicted_users=users,
+        evicted_items=items,
+        drift_alarms=trainer.evaluation.num_alarms,
     )
 
 

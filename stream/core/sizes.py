@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream.core.families import (
     FAMILIES,
@@ -40,6 +41,7 @@ from stream.core.families import (
     is_legal,
     parse_curve,
 )
+from stream.core.stats import SizeSummary
 
 __all__ = [
     "FAMILIES",
@@ -52,10 +54,12 @@ __all__ = [
     "parse_curve",
     "plan_sizes",
     "sizes_by_rank",
+    "summarise_sizes",
 ]
 
 MAX_SIZE: Final = 255
 """The largest size a row can have, in words: a row's size is stored in one byte."""
+_QUANTILES: Final = {"p10": 0.1, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p90": 0.9, "p99": 0.99}
 
 _SCALE_STEPS: Final = 44
 """Halvings of the scale's exponent, from -64 to 64: they leave a relative error of 5e-12."""
@@ -200,3 +204,19 @@ def _scale(distribution: Distribution, mean: float, bounds: SizeBounds) -> float
         else:
             high = middle
     return math.exp2(high)
+
+
+def summarise_sizes(histogram: NDArray[np.int64]) -> SizeSummary:
+    """Return mean and quantiles (lower ones, so they are sizes that exist) of ``histogram[s]`` entities of size s.
+
+    >>> summarise_sizes(np.array([0, 3, 0, 1])).quantiles["p50"]
+    1
+    """
+    num = int(histogram.sum())
+    if num == 0:
+        return SizeSummary(0, 0.0, dict.fromkeys(("min", *_QUANTILES, "max"), 0), histogram.tolist())
+    below = np.cumsum(histogram)
+    ranks = np.maximum(1, np.ceil(np.array([0.0, *_QUANTILES.values(), 1.0]) * num))
+    sizes = np.searchsorted(below, ranks)
+    quantiles = dict(zip(("min", *_QUANTILES, "max"), sizes.tolist(), strict=True))
+    return SizeSummary(num, float(np.arange(len(histogram)) @ histogram / num), quantiles, histogram.tolist())

@@ -28,6 +28,11 @@ class Quality(msgspec.Struct, frozen=True):
     first_sight_share: float | None = None
     """Share of the evaluated events whose item had never been seen: always a miss."""
 
+    @property
+    def reward(self) -> float:
+        """The lead over popularity in NDCG, 0 where nothing was evaluated: what a policy is to maximise."""
+        return (self.ndcg or 0.0) - (self.popularity_ndcg or 0.0)
+
     def fields(self, k: int) -> dict[str, Any]:
         """Return the figures under their report names, ``recall_at_20`` and so on."""
         return {
@@ -77,6 +82,17 @@ class Counts(msgspec.Struct, frozen=True):
     """How often another budget was put in force while the model lived."""
 
 
+class PartitionStatus(msgspec.Struct, frozen=True):
+    """A partition that the service owns."""
+
+    topic: str
+    partition: int
+    offset: int
+    """Of the next record to learn."""
+    lag: int
+    """Records known to wait from there on."""
+
+
 class Progress(msgspec.Struct, frozen=True):
     """How far a run is."""
 
@@ -85,8 +101,13 @@ class Progress(msgspec.Struct, frozen=True):
     hit_rate: float | None
     """Prequential recall, lately."""
     ledger_bytes: int
-    lag: int | None
-    """Records known to wait at the source; None where it has none."""
+    partitions: list[PartitionStatus] | None
+    """What the source owns; None where nothing ever waits there."""
+
+    @property
+    def lag(self) -> int | None:
+        """Records known to wait at the source; None where none ever does."""
+        return None if self.partitions is None else sum(partition.lag for partition in self.partitions)
 
 
 class WindowReport(msgspec.Struct, frozen=True):

@@ -1,8 +1,10 @@
 """How a service stands at one instant: what its trainer tells the process that answers requests."""
 
+from typing import Any
+
 import msgspec
 
-from stream.core.stats import Counts, LedgerLine, Quality, SizeSummary
+from stream.core.stats import Counts, LedgerLine, PartitionStatus, Quality, SizeSummary
 
 
 class Durations(msgspec.Struct, frozen=True):
@@ -13,17 +15,6 @@ class Durations(msgspec.Struct, frozen=True):
     counts: tuple[int, ...]
     """Of each bucket alone, len(bounds_s) + 1 of them."""
     total_s: float
-
-
-class PartitionStatus(msgspec.Struct, frozen=True):
-    """A partition that the service owns."""
-
-    topic: str
-    partition: int
-    offset: int
-    """Of the next record to learn."""
-    lag: int
-    """Records known to wait beyond it."""
 
 
 class CheckpointStatus(msgspec.Struct, frozen=True):
@@ -42,6 +33,14 @@ class SideStatus(msgspec.Struct, frozen=True):
     """Mean embedding size, in words, of up to 64 groups of equally many entities, the most frequent first."""
     frequency_by_rank: list[float]
     """Mean decayed frequency, in events, of the same groups."""
+
+
+class Sums(msgspec.Struct, frozen=True):
+    """What is summed up since the start of the stream."""
+
+    counts: Counts = Counts()
+    dead_letter_reasons: dict[str, int] = {}
+    guard_trips: dict[str, int] = {}
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -80,7 +79,7 @@ class Status(msgspec.Struct, frozen=True):
     arena_used_words: int
     num_users: int
     num_items: int
-    decision: dict[str, object]
+    decision: dict[str, Any]
     """The size decision in force: users_share, users and items, each a family and a shape."""
     reward: float | None
     """Of the last window closed: the lead over popularity in NDCG, as the policy sees it; None before the first."""
@@ -91,6 +90,8 @@ class Status(msgspec.Struct, frozen=True):
     resident_bytes: int
     """Resident memory of the learning process now."""
     peak_resident_bytes: int
+    resumed: Sums = Sums()
+    """What the process began with. A crash takes sums back to the last checkpoint: only what came on top of it grows."""
 
     @property
     def ledger_bytes(self) -> int:

@@ -15,7 +15,7 @@ from stream.core.ledger import Ledger
 from stream.core.memory import Layout
 from stream.core.observation import observe
 from stream.core.recommender import Recommender
-from stream.core.sizes import Curve, SizeDecision
+from stream.core.sizes import Curve, SizeDecision, summarise_sizes
 from stream.core.stats import LedgerLine, SizeSummary
 from stream.core.windows import WindowClock
 
@@ -23,7 +23,6 @@ FIRST_DECISION: Final = SizeDecision(0.5, Curve("uniform"), Curve("uniform"))
 """Until the first window closes."""
 USERS_TURN: Final = 4
 NOTHING_DEAD: Final[Mapping[tuple[int, int], str]] = {}
-_QUANTILES: Final = {"p10": 0.1, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p90": 0.9, "p99": 0.99}
 
 
 class Step(NamedTuple):
@@ -215,19 +214,3 @@ class Trainer:
         self._first_event_ms, self._last_event_ms = meta["span_ms"]
         self.peak_bytes = meta["peak_bytes"]
         self._digest = int(meta["digest"], 16)
-
-
-def summarise_sizes(histogram: NDArray[np.int64]) -> SizeSummary:
-    """Return mean and quantiles (lower ones, so they are sizes that exist) of ``histogram[s]`` entities of size s.
-
-    >>> summarise_sizes(np.array([0, 3, 0, 1])).quantiles["p50"]
-    1
-    """
-    num = int(histogram.sum())
-    if num == 0:
-        return SizeSummary(0, 0.0, dict.fromkeys(("min", *_QUANTILES, "max"), 0), histogram.tolist())
-    below = np.cumsum(histogram)
-    ranks = np.maximum(1, np.ceil(np.array([0.0, *_QUANTILES.values(), 1.0]) * num))
-    sizes = np.searchsorted(below, ranks)
-    quantiles = dict(zip(("min", *_QUANTILES, "max"), sizes.tolist(), strict=True))
-    return SizeSummary(num, float(np.arange(len(histogram)) @ histogram / num), quantiles, histogram.tolist())

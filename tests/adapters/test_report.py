@@ -20,7 +20,7 @@ from stream.adapters.process import peak_rss_bytes, resident_bytes
 from stream.adapters.progress import ConsoleReporter, LogLines, final_summary
 from stream.adapters.report import report_fields, save_report
 from stream.adapters.track import MAX_POINTS, Track, final
-from stream.core.stats import Counts, LedgerLine, Progress, Quality, Report, SizeSummary, WindowReport
+from stream.core.stats import Counts, LedgerLine, PartitionStatus, Progress, Quality, Report, SizeSummary, WindowReport
 from stream.errors import StorageError
 from tests.adapters.strict_html import Page
 
@@ -490,8 +490,9 @@ def lines_of_a_service(shown: Iterable[tuple[float, Progress]], *, quiet: bool =
 
 
 def a_progress(num: int, lag: int | None = 0, dead_letters: int = 0) -> Progress:
+    partitions = None if lag is None else [PartitionStatus("clicks", 0, num, lag)]
     counts = Counts(events=num + dead_letters, learnt=num, dead_letters=dead_letters)
-    return Progress(counts, 0.25 if num else None, 2 * MIB, lag)
+    return Progress(counts, 0.25 if num else None, 2 * MIB, partitions)
 
 
 def test_a_service_without_a_terminal_prints_a_line_every_ten_seconds() -> None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import agent, kafka, quality, runs, speed
+from tests.benchmarks import agent, kafka, quality, runs, serving, speed
 
 BENCHMARKS = {
     "learning": speed.learning,
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "end_to_end": runs.end_to_end,
     "start_up": runs.start_up,
     "kafka": kafka.kafka,
+    "serving": serving.serving,
     "environment": agent.environment,
     "policies": agent.policies,
     "reward_noise": agent.reward_noise,

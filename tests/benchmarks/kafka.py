@@ -20,6 +20,7 @@ from confluent_kafka import TopicPartition as ConfluentPartition
 from kafka import KafkaConsumer
 from kafka import TopicPartition as PythonPartition
 
+from simulators.nowhere import Silence
 from stream.adapters.checkpoint import CheckpointFolder
 from stream.adapters.checkpoint_writer import CheckpointWriter
 from stream.adapters.dead_letters import DeadLetterFile
@@ -32,7 +33,7 @@ from stream.commands.assembly import build_policy, compile_kernels
 from stream.commands.run import serve
 from stream.compilation import fill_kernel_cache
 from stream.config import make_settings
-from stream.core.stats import Progress, Report, WindowReport
+from stream.core.stats import Progress
 from stream.pipeline import Pace, Pipeline, Ports
 from stream.ports import Checkpoint
 from stream.service_settings import Checkpoints, Client, Kafka, Service
@@ -98,7 +99,7 @@ def settings_of(broker: Broker, topic: str, client: Client) -> Kafka:
     return Kafka(bootstrap_servers=(broker.bootstrap,), topics=(topic,), group=group, client=client)
 
 
-class Watch:
+class Watch(Silence):
     """A reporter that notes when the first events were learnt, and the last."""
 
     def __init__(self) -> None:
@@ -114,9 +115,6 @@ class Watch:
 
     def warn(self, text: str) -> None:
         print(text, file=sys.stderr)
-
-    def window(self, report: WindowReport) -> None: ...
-    def finish(self, report: Report) -> None: ...
 
 
 def serve_topic(broker: Broker, topic: str, client: Client) -> float:

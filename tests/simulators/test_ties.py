@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from simulators.ties import TieShuffled
 from stream.adapters.files import FileSource
 from stream.core.event import EventBatch, Origin, Poll, Rejection, mix64
+from stream.core.stats import PartitionStatus
 from stream.ports import Position, Source
 
 WORD = 2**64
@@ -52,8 +53,8 @@ class Records:
     def origin(self, partition: int, number: int) -> Origin:
         return Origin(f"{partition}, row {number}")
 
-    def lag(self) -> int:
-        return 7
+    def partitions(self, position: Position) -> list[PartitionStatus]:
+        return [PartitionStatus("clicks", 0, position.get(0, 0), 7)]
 
     def commit(self, position: Position) -> None:
         self.committed = position

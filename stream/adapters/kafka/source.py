@@ -10,6 +10,7 @@ from stream.adapters.kafka.client import GroupConsumer
 from stream.adapters.kafka.reader import GroupReader, Numbering
 from stream.adapters.kafka.records import RecordDecoder
 from stream.core.event import NO_EVENTS, Origin, Poll
+from stream.core.stats import PartitionStatus
 from stream.ports import Position
 from stream.service_settings import Kafka
 
@@ -33,6 +34,7 @@ class KafkaSource:
         self._client = client
         self._decoder = decoder
         self._kafka = kafka
+        self._numbering = Numbering(kafka.topics)
         self._stop_at_end = stop_at_end
         self._reader: GroupReader | None = None
         self._origin: Callable[[int], Origin] | None = None
@@ -75,8 +77,7 @@ class KafkaSource:
         return poll
 
     def _start(self) -> GroupReader:
-        numbering = Numbering(self._kafka.topics)
-        begin = {numbering.partition_of(number): offset for number, offset in self._given.items()}
+        begin = {self._numbering.partition_of(number): offset for number, offset in self._given.items()}
         self._reader = GroupReader(self._client, self._decoder, self._kafka, begin, stop_at_end=self._stop_at_end)
         self._reader.start()
         return self._reader
@@ -96,10 +97,14 @@ class KafkaSource:
         assert self._origin is not None, "nothing was polled yet"
         return self._origin(number)
 
-    def lag(self) -> int:
-        """Return how many records the owned partitions hold beyond those given, as last heard."""
+    def partitions(self, position: Position) -> list[PartitionStatus]:
+        """Return the owned partitions and how many records they hold from ``position`` on, as last heard."""
         ends = {} if self._reader is None else self._reader.ends
-        return sum(max(0, end - self._given.get(number, 0)) for number, end in ends.items())
+        return [self._status_of(number, position.get(number, 0), ends[number]) for number in sorted(ends)]
+
+    def _status_of(self, number: int, offset: int, end: int) -> PartitionStatus:
+        topic, partition = self._numbering.partition_of(number)
+        return PartitionStatus(topic, partition, offset, max(0, end - offset))
 
     def commit(self, position: Position) -> None:
         """Have the position committed to the broker, in the background."""

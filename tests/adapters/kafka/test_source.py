@@ -21,6 +21,7 @@ from stream.adapters.kafka.reader import Numbering
 from stream.adapters.kafka.records import RecordDecoder
 from stream.adapters.kafka.source import KafkaSource
 from stream.core.event import Gap, Poll
+from stream.core.stats import PartitionStatus
 from stream.ports import Position
 from stream.service_settings import Kafka, Schema
 from tests.contracts.reader import Reader
@@ -93,6 +94,9 @@ class Loop:
     @property
     def num_given(self) -> int:
         return sum(map(len, self.given.values()))
+
+    def lag(self) -> int:
+        return sum(partition.lag for partition in self.source.partitions(self.position))
 
     def poll(self) -> Poll | None:
         poll = self.source.poll()
@@ -520,7 +524,7 @@ def test_nothing_grows_and_the_membership_is_kept_while_the_loop_is_busy() -> No
     with reading(broker, client=client) as loop:
         loop.poll()
         wait_until(lambda: loop.source._reader and loop.source._reader.polls.full())
-        loop.source.lag()
+        loop.lag()
         time.sleep(0.1)
         before, polled = client.num_records, client.num_polls
         assert before <= 5 * (reader._READ_AHEAD + 3)
@@ -705,14 +709,29 @@ def test_partitions_of_several_topics_are_committed_by_their_names() -> None:
 def test_the_lag_is_what_was_not_given_yet() -> None:
     broker = a_broker(4, 4)
     with reading(broker) as loop:
-        assert loop.source.lag() == 0
+        assert loop.lag() == 0
         loop.until(lambda: loop.num_given == 8)
-        wait_until(lambda: loop.source.lag() == 0)
+        wait_until(lambda: loop.lag() == 0)
         write(broker, 0, 3)
         write(broker, 1, 2)
-        wait_until(lambda: loop.source.lag() == 5)
+        wait_until(lambda: loop.lag() == 5)
         loop.until(lambda: loop.num_given == 13)
-        assert loop.source.lag() == 0
+        assert loop.lag() == 0
+
+
+def test_each_partition_is_told_of_by_its_topic() -> None:
+    broker, kafka = a_broker(2, 3), under(topics=("views", "clicks"))
+    broker.create_topic("views", partitions=1)
+    write(broker, 0, 4, "views")
+    with reading(broker, kafka) as loop:
+        loop.until(lambda: loop.num_given == 9)
+        write(broker, 1, 6)
+        wait_until(lambda: loop.lag() == 6)
+        assert loop.source.partitions(loop.position) == [
+            PartitionStatus("views", 0, 4, 0),
+            PartitionStatus("clicks", 0, 2, 0),
+            PartitionStatus("clicks", 1, 3, 6),
+        ]
 
 
 def test_records_that_were_deleted_are_no_lag() -> None:
@@ -720,12 +739,12 @@ def test_records_that_were_deleted_are_no_lag() -> None:
     broker.delete_records("clicks", 0, before=48)
     with reading(broker) as loop:
         loop.until(lambda: loop.num_given == 2)
-        wait_until(lambda: loop.source.lag() == 0)
+        wait_until(lambda: loop.lag() == 0)
     broker.delete_records("clicks", 0, before=50)
     with reading(broker) as loop:
         loop.until(lambda: loop.gaps)
         loop.for_a_moment()
-        assert loop.source.lag() == 0
+        assert loop.lag() == 0
 
 
 def test_the_lag_of_partitions_that_others_have_is_not_counted() -> None:
@@ -734,7 +753,7 @@ def test_the_lag_of_partitions_that_others_have_is_not_counted() -> None:
         loop.until(lambda: share(other) == {1} and loop.position[0] == 4, other)
         write(broker, 1, 7)
         loop.for_a_moment(other)
-        assert loop.source.lag() == 0
+        assert loop.lag() == 0
 
 
 # What goes wrong
