@@ -44,7 +44,7 @@ class Sums(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """How the service stands. Sums are since the start of the stream (checkpoints carry them), unless told otherwise."""
+    """How the service stands. Sums are since the start of the stream, which checkpoints carry, if not told otherwise."""
 
     written_s: float
     """When this was written, seconds since the epoch."""
@@ -91,7 +91,7 @@ class Status(msgspec.Struct, frozen=True):
     """Resident memory of the learning process now."""
     peak_resident_bytes: int
     resumed: Sums = Sums()
-    """What the process began with. A crash takes sums back to the last checkpoint: only what came on top of it grows."""
+    """What the process began with. A crash takes sums back to the last checkpoint: only what came on top grows."""
 
     @property
     def ledger_bytes(self) -> int:
