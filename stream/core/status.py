@@ -44,7 +44,7 @@ class Sums(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """How the service stands. Sums are since the start of the stream unless told otherwise: checkpoints carry them."""
+    """How the service stands. Sums are since the start of the stream, unless told otherwise; checkpoints carry them."""
 
     written_s: float
     """When this was written, seconds since the epoch."""
