@@ -147,6 +147,13 @@ class _Connection(HttpToolsProtocol):
                 timer.cancel()
         super().connection_lost(exc)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Say no to closing at once, while a request that came whole is being answered: the client may still read."""
+        is_owed = self.cycle is not None and not self.cycle.response_complete and self._timer is None
+        if is_owed:
+            self.cycle.keep_alive = False
+        return is_owed
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._is_in_head:

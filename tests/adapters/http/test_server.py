@@ -92,7 +92,22 @@ def is_served(port: int) -> bool:
         return bool(answer.status == 200)
 
 
-# Slow clients
+# Clients that are slow, or done
+
+
+def test_a_client_that_has_said_all_it_will_say_is_answered(port: int) -> None:
+    with connect(port) as client:
+        # The token is checked in a thread, so the end of what is sent is seen before there is an answer.
+        client.sendall(b"POST /v1/budget HTTP/1.1\r\nHost: scall\r\nContent-Length: 2\r\n\r\n{}")
+        client.shutdown(socket.SHUT_WR)
+        assert "this needs the service's token" in problem_in(read_all(client), 401)
+
+
+def test_a_client_that_ends_within_its_request_is_let_go(port: int) -> None:
+    with connect(port) as client:
+        client.sendall(b"POST /v1/budget HTTP/1.1\r\nHost: scall\r\nContent-Length: 2\r\n\r\n{")
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client) == b""
 
 
 @pytest.mark.parametrize(
