@@ -1,9 +1,10 @@
 """The best n items of the whole catalogue: for a user, or like an item. Kernels read the model and never write it."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from stream.core import index, seen
 from stream.core.event import MAX_ID_BYTES
@@ -13,7 +14,27 @@ from stream.core.numeric import FAST_MATH, log32
 
 ID_WORDS: Final = (MAX_ID_BYTES + 4) // 4
 """Words that an item's id takes, at most."""
+NUM_LEADING: Final = 16
+"""Coordinates by which most items are left behind: a multiple of four."""
 _f = np.float32
+_ROUNDING = _f(1e-5)
+"""What a bound is off by, at most, relative to the product of the lengths: sums in another order round differently."""
+
+
+class Outline(NamedTuple):
+    """What tells quickly that an item scores too little, for the first n item slots; 0 for those without an owner."""
+
+    leading: NDArray[np.float32]
+    """float32[NUM_LEADING, n]: leading coordinates, those of one place next to each other."""
+    rest: NDArray[np.float32]
+    """float32[n]: length of the coordinates behind those."""
+    norm: NDArray[np.float32]
+    """float32[n]: length of all."""
+
+
+def new_outline(num: int) -> Outline:
+    """Return room for an outline of so many slots."""
+    return Outline(*(np.zeros(shape, np.float32) for shape in ((NUM_LEADING, num), num, num)))
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
@@ -41,19 +62,51 @@ def fill_popularity(m: Memory, p: Shared, h: Hyper, w: Workspace, gap: int, popu
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
-def fill_norms(m: Memory, norm: Any) -> None:
-    """Fill ``norm``, float32[n], with the length of the embedding of each of the first n item slots.
-
-    Slots without an owner get 0.
-    """
-    for i in range(len(norm)):
+def fill_outline(m: Memory, outline: Outline) -> None:
+    """Fill an outline of zeros."""
+    for i in range(len(outline.norm)):
         s = m.slots[i]
         square = _f(0.0)
+        of_rest = _f(0.0)
         if s.alive:
             row = np.uint64(s.offset)
-            for c in range(np.uint64(s.size)):
-                square += m.arena[row + c] * m.arena[row + c]
-        norm[i] = np.sqrt(square)
+            size = np.int64(s.size)
+            for c in range(np.uint64(min(size, NUM_LEADING))):
+                value = m.arena[row + c]
+                outline.leading[c, i] = value
+                square += value * value
+            for c in range(np.uint64(NUM_LEADING), np.uint64(max(size, NUM_LEADING))):
+                of_rest += m.arena[row + c] * m.arena[row + c]
+        outline.rest[i] = np.sqrt(of_rest)
+        outline.norm[i] = np.sqrt(square + of_rest)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
+def _fill_bounds(x: Any, outline: Outline, begin: int, length: Any, of_rest: Any, bounds: Any) -> None:
+    """Fill ``bounds`` with what the dot products of ``x`` and the items from ``begin`` on are at most.
+
+    That is the product of the leading coordinates, and the product of the lengths of the others (Cauchy and Schwarz).
+    ``length`` and ``of_rest`` are those of ``x``. In vectors over items, four places at a time.
+    """
+    end = begin + len(bounds)
+    rest, norm = outline.rest[begin:end], outline.norm[begin:end]
+    slack = _ROUNDING * length
+    for i in range(len(bounds)):
+        bounds[i] = of_rest * rest[i] + slack * norm[i]
+    for c in range(0, NUM_LEADING, 4):
+        e0, e1 = outline.leading[c, begin:end], outline.leading[c + 1, begin:end]
+        e2, e3 = outline.leading[c + 2, begin:end], outline.leading[c + 3, begin:end]
+        x0, x1, x2, x3 = x[c], x[c + 1], x[c + 2], x[c + 3]
+        for i in range(len(bounds)):
+            bounds[i] += x0 * e0[i] + x1 * e1[i] + x2 * e2[i] + x3 * e3[i]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
+def _length(x: Any, begin: int, end: int) -> Any:
+    square = _f(0.0)
+    for c in range(begin, end):
+        square += x[c] * x[c]
+    return np.sqrt(square)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
@@ -66,15 +119,15 @@ def recommend(
     user: int,
     user_key: Any,
     popularity: Any,
-    norm: Any,
+    outline: Outline,
     hides_taken: bool,
     best: Any,
     score: Any,
 ) -> int:
     """Fill ``best`` with the slots of the highest-scored items, best first; return how many there are.
 
-    The context is ``w.x``, of which ``width`` coordinates may be non-zero; ``popularity`` and ``norm`` are as
-    :func:`fill_popularity` and :func:`fill_norms` leave them; ``best`` is int32[n], ``score`` float32[n]. Lower slots
+    The context is ``w.x``, of which ``width`` coordinates may be non-zero; ``popularity`` and ``outline`` are as
+    :func:`fill_popularity` and :func:`fill_outline` leave them; ``best`` is int32[n], ``score`` float32[n]. Lower slots
     come first among equals. ``hides_taken`` leaves out the items of the user's history and those that the filter holds
     for this user.
     """
@@ -86,25 +139,24 @@ def recommend(
         mask = history_mask(m, user, h.num_ids)
         if not hides_taken:
             n = _offer_history(m, p, h, w, width, user, popularity, best, score)
-    square = _f(0.0)
-    for c in range(width):
-        square += w.x[c] * w.x[c]
-    # No item scores more than this times its length above its popularity (Cauchy and Schwarz), roundings included.
-    reach = np.sqrt(square) * _f(1.0001)
+    length, of_rest = _length(w.x, 0, width), _length(w.x, NUM_LEADING, max(width, NUM_LEADING))
     cut = _cut(score, n == len(best))
-    for i in range(len(popularity)):
-        # Most items are left behind here, and their rows are never read. Not a number is no score either.
-        if not popularity[i] + reach * norm[i] > cut:
-            continue
-        value = _score(m, w, width, popularity, i)
-        if not value > _f(-np.inf) or (n == len(best) and not _beats(value, i, score[0], best[0])):
-            continue
-        if (mask >> np.uint64(i & 63)) & np.uint64(1) and place_in_history(m, user, i, h.num_ids) >= 0:
-            continue
-        if hides_taken and seen.contains(m, user_key, m.slots[i].key):
-            continue
-        n = _offer(best, score, n, i, value)
-        cut = _cut(score, n == len(best))
+    for begin in range(0, len(popularity), BLOCK):
+        bounds = w.block[: min(BLOCK, len(popularity) - begin)]
+        _fill_bounds(w.x, outline, begin, length, of_rest, bounds)
+        for i in range(begin, begin + len(bounds)):
+            # Most items are left behind here, and their rows are never read. Not a number is no score either.
+            if not popularity[i] + bounds[i - begin] > cut:
+                continue
+            value = _score(m, w, width, popularity, i)
+            if not value > _f(-np.inf) or (n == len(best) and not _beats(value, i, score[0], best[0])):
+                continue
+            if (mask >> np.uint64(i & 63)) & np.uint64(1) and place_in_history(m, user, i, h.num_ids) >= 0:
+                continue
+            if hides_taken and seen.contains(m, user_key, m.slots[i].key):
+                continue
+            n = _offer(best, score, n, i, value)
+            cut = _cut(score, n == len(best))
     _sort(best, score, n)
     return n
 
@@ -142,33 +194,40 @@ def _cut(score: Any, is_full: bool) -> Any:
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
-def find_similar(m: Memory, w: Workspace, item_key: Any, norm: Any, best: Any, score: Any) -> int:
+def find_similar(m: Memory, w: Workspace, item_key: Any, outline: Outline, best: Any, score: Any) -> int:
     """Fill ``best`` with the slots of the items nearest to one by cosine, nearest first; return how many there are.
 
-    The answer is -1 where the item is not known. ``norm`` is as :func:`fill_norms` leaves it. The item itself and those
-    of length 0 are not among them, and none is near an item of length 0. Coordinates that only one of two items has
-    count as zero for the other.
+    The answer is -1 where the item is not known. ``outline`` is as :func:`fill_outline` leaves it. The item itself and
+    those of length 0 are not among them, and none is near an item of length 0. Coordinates that only one of two items
+    has count as zero for the other.
     """
     item = index.find(m, item_key)
     if item < 0:
         return -1
     n = 0
+    norm = outline.norm
     if norm[item] == 0.0 or len(best) == 0:
         return n
     width = np.int64(m.slots[item].size)
     own = np.uint64(m.slots[item].offset)
     for c in range(np.uint64(width)):
         w.x[c] = m.arena[own + c] / norm[item]
-    for i in range(len(norm)):
-        if norm[i] == 0.0 or i == item:
-            continue
-        row = np.uint64(m.slots[i].offset)
-        dot = _f(0.0)
-        for c in range(np.uint64(min(np.int64(m.slots[i].size), width))):
-            dot += w.x[c] * m.arena[row + c]
-        dot /= norm[i]
-        if dot > _f(-np.inf) and (n < len(best) or _beats(dot, i, score[0], best[0])):
-            n = _offer(best, score, n, i, dot)
+    of_rest = _length(w.x, NUM_LEADING, max(width, NUM_LEADING))
+    cut = _f(-np.inf)
+    for begin in range(0, len(norm), BLOCK):
+        bounds = w.block[: min(BLOCK, len(norm) - begin)]
+        _fill_bounds(w.x, outline, begin, _f(1.0), of_rest, bounds)
+        for i in range(begin, begin + len(bounds)):
+            if norm[i] == 0.0 or i == item or not bounds[i - begin] > cut * norm[i]:
+                continue
+            row = np.uint64(m.slots[i].offset)
+            dot = _f(0.0)
+            for c in range(np.uint64(min(np.int64(m.slots[i].size), width))):
+                dot += w.x[c] * m.arena[row + c]
+            dot /= norm[i]
+            if dot > _f(-np.inf) and (n < len(best) or _beats(dot, i, score[0], best[0])):
+                n = _offer(best, score, n, i, dot)
+                cut = _cut(score, n == len(best))
     _sort(best, score, n)
     return n
 

@@ -58,7 +58,7 @@ class Snapshot:
         self.watermark_ms = watermark_ms
         self.taken_s = taken_s
         self._popularity: dict[int, NDArray[np.float32]] = {}
-        self._norm: NDArray[np.float32] | None = None
+        self._outline: retrieval.Outline | None = None
 
     @property
     def num_users(self) -> int:
@@ -95,7 +95,7 @@ class Snapshot:
         best, score = self._room(n)
         popularity = self._popularity_at(gap, w)
         num = retrieval.recommend(
-            m, p, h, w, width, user, key, popularity, self._norms(), exclude_seen, best, score
+            m, p, h, w, width, user, key, popularity, self._outlined(), exclude_seen, best, score
         )  # fmt: skip
         return Recommendations(self._name(best[:num], score[:num]), self._reason(user))
 
@@ -107,7 +107,7 @@ class Snapshot:
         """
         best, score = self._room(n)
         key = np.uint64(hash_id(item_id, ITEM))
-        num = retrieval.find_similar(self.memory, self._new_workspace(), key, self._norms(), best, score)
+        num = retrieval.find_similar(self.memory, self._new_workspace(), key, self._outlined(), best, score)
         return self._name(best[:num], score[:num]) if num >= 0 else None
 
     def side(self, side: int) -> SideStatus:
@@ -142,12 +142,12 @@ class Snapshot:
             self._popularity[gap] = popularity
         return popularity
 
-    def _norms(self) -> NDArray[np.float32]:
-        if self._norm is None:
-            norm = np.empty(self.memory.counters[ITEM_TOP], np.float32)
-            retrieval.fill_norms(self.memory, norm)
-            self._norm = norm
-        return self._norm
+    def _outlined(self) -> retrieval.Outline:
+        if self._outline is None:
+            outline = retrieval.new_outline(int(self.memory.counters[ITEM_TOP]))
+            retrieval.fill_outline(self.memory, outline)
+            self._outline = outline
+        return self._outline
 
     def _name(self, slots: NDArray[np.int32], scores: NDArray[np.float32]) -> list[Scored]:
         ids = np.empty((len(slots), retrieval.ID_WORDS), np.int32)
