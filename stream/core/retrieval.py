@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from stream.core import index, seen
 from stream.core.event import MAX_ID_BYTES
-from stream.core.memory import Memory
+from stream.core.memory import ITEM_TOP, NUM_ITEMS, Memory
 from stream.core.model import BLOCK, Hyper, Shared, Workspace, history_length, history_mask, place_in_history
 from stream.core.numeric import FAST_MATH, log32
 
@@ -22,27 +22,58 @@ _ROUNDING = _f(1e-5)
 
 
 class Outline(NamedTuple):
-    """What tells quickly that an item scores too little, for the first n item slots; 0 for those without an owner."""
+    """The n items in the order of their embeddings' lengths, and what tells quickly that one scores too little."""
 
+    slot: NDArray[np.int32]
+    """int32[n]: the items' slots, the longest embedding first."""
+    place: NDArray[np.int32]
+    """int32[slots]: where an item's slot stands in that order; -1 for slots without an owner."""
     leading: NDArray[np.float32]
-    """float32[NUM_LEADING, n]: leading coordinates, those of one place next to each other."""
+    """float32[NUM_LEADING, n]: leading coordinates, those of one place next to each other; missing ones are 0."""
     rest: NDArray[np.float32]
     """float32[n]: length of the coordinates behind those."""
     norm: NDArray[np.float32]
-    """float32[n]: length of all."""
+    """float32[n]: length of all, falling."""
 
 
-def new_outline(num: int) -> Outline:
-    """Return room for an outline of so many slots."""
-    return Outline(*(np.zeros(shape, np.float32) for shape in ((NUM_LEADING, num), num, num)))
+def outline_of(m: Memory) -> Outline:
+    """Return the outline of all items."""
+    norms = np.empty(m.counters[ITEM_TOP], np.float32)
+    _fill_norms(m, norms)
+    # Of equal length the older first; those of slots without an owner, -1, come last.
+    slot = np.argsort(-norms, kind="stable")[: m.counters[NUM_ITEMS]].astype(np.int32)
+    num = len(slot)
+    outline = Outline(
+        slot=slot,
+        place=np.full(len(norms), -1, np.int32),
+        leading=np.zeros((NUM_LEADING, num), np.float32),
+        rest=np.empty(num, np.float32),
+        norm=norms[slot],
+    )
+    outline.place[slot] = np.arange(num, dtype=np.int32)
+    _fill_coordinates(m, outline)
+    return outline
+
+
+class Popularity(NamedTuple):
+    """What the prior adds to each item's score, for all users at one time gap."""
+
+    of_item: NDArray[np.float32]
+    """float32[n], in the outline's order."""
+    from_block: NDArray[np.float32]
+    """float32[blocks]: the most from each block of BLOCK items on."""
+
+
+def popularity_of(m: Memory, p: Shared, h: Hyper, w: Workspace, gap: int, outline: Outline) -> Popularity:
+    """Return the popularity of all items at a time gap."""
+    of_item = np.empty(len(outline.slot), np.float32)
+    _fill_popularity(m, p, h, w, gap, outline.slot, of_item)
+    most = np.maximum.reduceat(of_item, np.arange(0, len(of_item), BLOCK)) if len(of_item) else of_item
+    return Popularity(of_item, np.maximum.accumulate(most[::-1])[::-1].copy())
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
-def fill_popularity(m: Memory, p: Shared, h: Hyper, w: Workspace, gap: int, popularity: Any) -> None:
-    """Fill ``popularity``, float32[n], with what the prior adds to the scores of the first n item slots.
-
-    Slots without an owner get -infinity.
-    """
+def _fill_popularity(m: Memory, p: Shared, h: Hyper, w: Workspace, gap: int, slot: Any, popularity: Any) -> None:
     slow, mid, fast = w.counts[0], w.counts[1], w.counts[2]
     a, b, c = p.prior[gap, 0], p.prior[gap, 1], p.prior[gap, 2]
     by_slow, by_mid, by_fast = _f(1.0 / p.decay[0]), _f(1.0 / p.decay[1]), _f(1.0 / p.decay[2])
@@ -50,11 +81,11 @@ def fill_popularity(m: Memory, p: Shared, h: Hyper, w: Workspace, gap: int, popu
     for begin in range(0, len(popularity), BLOCK):
         block = popularity[begin : begin + BLOCK]
         for i in range(len(block)):
-            s = m.slots[begin + i]
+            s = m.slots[slot[begin + i]]
             slow[i] = s.slow
             mid[i] = s.mid
             fast[i] = s.fast
-            block[i] = _f(0.0) if s.alive else _f(-np.inf)
+            block[i] = _f(0.0)
         if h.use_prior:
             for i in range(len(block)):
                 popular = a * log32(slow[i] * by_slow + half) + b * log32(mid[i] * by_mid + half)
@@ -62,23 +93,30 @@ def fill_popularity(m: Memory, p: Shared, h: Hyper, w: Workspace, gap: int, popu
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
-def fill_outline(m: Memory, outline: Outline) -> None:
-    """Fill an outline of zeros."""
-    for i in range(len(outline.norm)):
+def _fill_norms(m: Memory, norms: Any) -> None:
+    for i in range(len(norms)):
         s = m.slots[i]
+        row = np.uint64(s.offset)
         square = _f(0.0)
-        of_rest = _f(0.0)
         if s.alive:
-            row = np.uint64(s.offset)
-            size = np.int64(s.size)
-            for c in range(np.uint64(min(size, NUM_LEADING))):
-                value = m.arena[row + c]
-                outline.leading[c, i] = value
-                square += value * value
-            for c in range(np.uint64(NUM_LEADING), np.uint64(max(size, NUM_LEADING))):
-                of_rest += m.arena[row + c] * m.arena[row + c]
+            for c in range(np.uint64(s.size)):
+                square += m.arena[row + c] * m.arena[row + c]
+        # What is no number ranks with nothing, and is still an item.
+        norms[i] = (np.sqrt(square) if square >= _f(0.0) else _f(0.0)) if s.alive else _f(-1.0)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
+def _fill_coordinates(m: Memory, outline: Outline) -> None:
+    for i in range(len(outline.slot)):
+        s = m.slots[outline.slot[i]]
+        row = np.uint64(s.offset)
+        size = np.int64(s.size)
+        of_rest = _f(0.0)
+        for c in range(np.uint64(min(size, NUM_LEADING))):
+            outline.leading[c, i] = m.arena[row + c]
+        for c in range(np.uint64(NUM_LEADING), np.uint64(max(size, NUM_LEADING))):
+            of_rest += m.arena[row + c] * m.arena[row + c]
         outline.rest[i] = np.sqrt(of_rest)
-        outline.norm[i] = np.sqrt(square + of_rest)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
@@ -118,7 +156,7 @@ def recommend(
     width: int,
     user: int,
     user_key: Any,
-    popularity: Any,
+    popularity: Popularity,
     outline: Outline,
     hides_taken: bool,
     best: Any,
@@ -126,10 +164,9 @@ def recommend(
 ) -> int:
     """Fill ``best`` with the slots of the highest-scored items, best first; return how many there are.
 
-    The context is ``w.x``, of which ``width`` coordinates may be non-zero; ``popularity`` and ``outline`` are as
-    :func:`fill_popularity` and :func:`fill_outline` leave them; ``best`` is int32[n], ``score`` float32[n]. Lower slots
-    come first among equals. ``hides_taken`` leaves out the items of the user's history and those that the filter holds
-    for this user.
+    The context is ``w.x``, of which ``width`` coordinates may be non-zero; ``best`` is int32[n], ``score`` float32[n].
+    Lower slots come first among equals. ``hides_taken`` leaves out the items of the user's history and those that the
+    filter holds for this user.
     """
     if len(best) == 0:
         return 0
@@ -138,42 +175,58 @@ def recommend(
     if user >= 0:
         mask = history_mask(m, user, h.num_ids)
         if not hides_taken:
-            n = _offer_history(m, p, h, w, width, user, popularity, best, score)
+            n = _offer_history(m, p, h, w, width, user, popularity, outline, best, score)
     length, of_rest = _length(w.x, 0, width), _length(w.x, NUM_LEADING, max(width, NUM_LEADING))
     cut = _cut(score, n == len(best))
-    for begin in range(0, len(popularity), BLOCK):
-        bounds = w.block[: min(BLOCK, len(popularity) - begin)]
+    num = len(outline.slot)
+    for begin in range(0, num, BLOCK):
+        # The longest come first: once even the most popular cannot make up for the length, nothing can (LEMP,
+        # Teflioudi et al., SIGMOD 2015).
+        longest = length * outline.norm[begin] * (_f(1.0) + _ROUNDING)
+        if not popularity.from_block[begin // BLOCK] + longest > cut:
+            break
+        bounds = w.block[: min(BLOCK, num - begin)]
         _fill_bounds(w.x, outline, begin, length, of_rest, bounds)
         for i in range(begin, begin + len(bounds)):
             # Most items are left behind here, and their rows are never read. Not a number is no score either.
-            if not popularity[i] + bounds[i - begin] > cut:
+            if not popularity.of_item[i] + bounds[i - begin] > cut:
                 continue
-            value = _score(m, w, width, popularity, i)
-            if not value > _f(-np.inf) or (n == len(best) and not _beats(value, i, score[0], best[0])):
+            item = np.int64(outline.slot[i])
+            value = _score(m, w, width, popularity.of_item[i], item)
+            if not value > _f(-np.inf) or (n == len(best) and not _beats(value, item, score[0], best[0])):
                 continue
-            if (mask >> np.uint64(i & 63)) & np.uint64(1) and place_in_history(m, user, i, h.num_ids) >= 0:
+            if (mask >> np.uint64(item & 63)) & np.uint64(1) and place_in_history(m, user, item, h.num_ids) >= 0:
                 continue
-            if hides_taken and seen.contains(m, user_key, m.slots[i].key):
+            if hides_taken and seen.contains(m, user_key, m.slots[item].key):
                 continue
-            n = _offer(best, score, n, i, value)
+            n = _offer(best, score, n, item, value)
             cut = _cut(score, n == len(best))
     _sort(best, score, n)
     return n
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
-def _score(m: Memory, w: Workspace, width: int, popularity: Any, item: int) -> Any:
+def _score(m: Memory, w: Workspace, width: int, popular: Any, item: int) -> Any:
     s = m.slots[item]
     row = np.uint64(s.offset)
     dot = _f(0.0)
     for c in range(np.uint64(min(np.int64(s.size), np.int64(width)))):
         dot += w.x[c] * m.arena[row + c]
-    return popularity[item] + dot
+    return popular + dot
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _offer_history(
-    m: Memory, p: Shared, h: Hyper, w: Workspace, width: int, user: int, popularity: Any, best: Any, score: Any
+    m: Memory,
+    p: Shared,
+    h: Hyper,
+    w: Workspace,
+    width: int,
+    user: int,
+    popularity: Popularity,
+    outline: Outline,
+    best: Any,
+    score: Any,
 ) -> int:
     """Enter the items of the user's history, whose places have weights of their own; return how many there are now."""
     n = 0
@@ -181,7 +234,7 @@ def _offer_history(
     for k in range(history_length(m, user, h.num_ids)):
         item = m.words[offset + k]
         if item >= 0 and place_in_history(m, user, item, h.num_ids) == k:
-            value = _score(m, w, width, popularity, item) + p.repeat[k]
+            value = _score(m, w, width, popularity.of_item[outline.place[item]], item) + p.repeat[k]
             if value > _f(-np.inf) and (n < len(best) or _beats(value, item, score[0], best[0])):
                 n = _offer(best, score, n, item, value)
     return n
@@ -197,36 +250,33 @@ def _cut(score: Any, is_full: bool) -> Any:
 def find_similar(m: Memory, w: Workspace, item_key: Any, outline: Outline, best: Any, score: Any) -> int:
     """Fill ``best`` with the slots of the items nearest to one by cosine, nearest first; return how many there are.
 
-    The answer is -1 where the item is not known. ``outline`` is as :func:`fill_outline` leaves it. The item itself and
-    those of length 0 are not among them, and none is near an item of length 0. Coordinates that only one of two items
-    has count as zero for the other.
+    The answer is -1 where the item is not known. The item itself and those of length 0 are not among them, and none is
+    near an item of length 0. Coordinates that only one of two items has count as zero for the other.
     """
     item = index.find(m, item_key)
     if item < 0:
         return -1
     n = 0
-    norm = outline.norm
-    if norm[item] == 0.0 or len(best) == 0:
+    own_norm = outline.norm[outline.place[item]]
+    if own_norm == 0.0 or len(best) == 0:
         return n
     width = np.int64(m.slots[item].size)
     own = np.uint64(m.slots[item].offset)
     for c in range(np.uint64(width)):
-        w.x[c] = m.arena[own + c] / norm[item]
+        w.x[c] = m.arena[own + c] / own_norm
     of_rest = _length(w.x, NUM_LEADING, max(width, NUM_LEADING))
     cut = _f(-np.inf)
-    for begin in range(0, len(norm), BLOCK):
-        bounds = w.block[: min(BLOCK, len(norm) - begin)]
+    for begin in range(0, len(outline.slot), BLOCK):
+        bounds = w.block[: min(BLOCK, len(outline.slot) - begin)]
         _fill_bounds(w.x, outline, begin, _f(1.0), of_rest, bounds)
         for i in range(begin, begin + len(bounds)):
-            if norm[i] == 0.0 or i == item or not bounds[i - begin] > cut * norm[i]:
+            norm = outline.norm[i]
+            other = np.int64(outline.slot[i])
+            if norm == 0.0 or other == item or not bounds[i - begin] > cut * norm:
                 continue
-            row = np.uint64(m.slots[i].offset)
-            dot = _f(0.0)
-            for c in range(np.uint64(min(np.int64(m.slots[i].size), width))):
-                dot += w.x[c] * m.arena[row + c]
-            dot /= norm[i]
-            if dot > _f(-np.inf) and (n < len(best) or _beats(dot, i, score[0], best[0])):
-                n = _offer(best, score, n, i, dot)
+            cosine = _score(m, w, width, _f(0.0), other) / norm
+            if cosine > _f(-np.inf) and (n < len(best) or _beats(cosine, other, score[0], best[0])):
+                n = _offer(best, score, n, other, cosine)
                 cut = _cut(score, n == len(best))
     _sort(best, score, n)
     return n

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from stream.core import arena, retrieval
 from stream.core.event import ITEM, USER, hash_id
 from stream.core.events import begin_test
-from stream.core.memory import ITEM_TOP, NUM_ITEMS, NUM_LEARNT, NUM_USERS, Memory
-from stream.core.model import Hyper, Shared, Workspace, new_workspace
+from stream.core.memory import NUM_ITEMS, NUM_LEARNT, NUM_USERS, Memory
+from stream.core.model import NUM_GAPS, Hyper, Shared, Workspace, new_workspace
 from stream.core.sizes import MAX_SIZE, summarise_sizes
 from stream.core.status import SideStatus
 
@@ -57,7 +57,7 @@ class Snapshot:
         self.hyper = hyper
         self.watermark_ms = watermark_ms
         self.taken_s = taken_s
-        self._popularity: dict[int, NDArray[np.float32]] = {}
+        self._popularity: dict[int, retrieval.Popularity] = {}
         self._outline: retrieval.Outline | None = None
 
     @property
@@ -132,21 +132,24 @@ class Snapshot:
         room = min(n, self.num_items)
         return np.empty(room, np.int32), np.empty(room, np.float32)
 
-    def _popularity_at(self, gap: int, workspace: Workspace) -> NDArray[np.float32]:
+    def prepare(self) -> None:
+        """Work out now what requests would work out else, the first of each kind: some ten milliseconds."""
+        workspace = self._new_workspace()
+        for gap in range(NUM_GAPS):
+            self._popularity_at(gap, workspace)
+
+    def _popularity_at(self, gap: int, workspace: Workspace) -> retrieval.Popularity:
         """Return what popularity adds to each item's score, the same for all users at this gap."""
         popularity = self._popularity.get(gap)
         if popularity is None:
-            popularity = np.empty(self.memory.counters[ITEM_TOP], np.float32)
-            retrieval.fill_popularity(self.memory, self.shared, self.hyper, workspace, gap, popularity)
+            popularity = retrieval.popularity_of(self.memory, self.shared, self.hyper, workspace, gap, self._outlined())
             # Threads that come at the same time fill one each, all alike.
             self._popularity[gap] = popularity
         return popularity
 
     def _outlined(self) -> retrieval.Outline:
         if self._outline is None:
-            outline = retrieval.new_outline(int(self.memory.counters[ITEM_TOP]))
-            retrieval.fill_outline(self.memory, outline)
-            self._outline = outline
+            self._outline = retrieval.outline_of(self.memory)
         return self._outline
 
     def _name(self, slots: NDArray[np.int32], scores: NDArray[np.float32]) -> list[Scored]:

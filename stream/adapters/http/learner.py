@@ -72,6 +72,7 @@ class Learner:
                 finally:
                     os.close(descriptor)
                 snapshot = Snapshot(arrays, self._hyper, watermark_ms=message.watermark_ms, taken_s=message.taken_s)
+                snapshot.prepare()
                 if self._newest is None:
                     _load_kernels(snapshot)
                 with self._counting:
