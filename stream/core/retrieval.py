@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from stream.core import index, seen
 from stream.core.event import MAX_ID_BYTES
-from stream.core.memory import ITEM_TOP, NUM_ITEMS, Memory
+from stream.core.memory import ITEM_TOP, Memory
 from stream.core.model import BLOCK, Hyper, Shared, Workspace, history_length, history_mask, place_in_history
 from stream.core.numeric import FAST_MATH, log32
 
@@ -16,39 +16,49 @@ ID_WORDS: Final = (MAX_ID_BYTES + 4) // 4
 """Words that an item's id takes, at most."""
 NUM_LEADING: Final = 16
 """Coordinates by which most items are left behind: a multiple of four."""
+_NUM_CLASSES: Final = 8
 _f = np.float32
 _ROUNDING = _f(1e-5)
 """What a bound is off by, at most, relative to the product of the lengths: sums in another order round differently."""
 
 
 class Outline(NamedTuple):
-    """The n items in the order of their embeddings' lengths, and what tells quickly that one scores too little."""
+    """The n items, those of long embeddings first, and what tells quickly that one scores too little."""
 
     slot: NDArray[np.int32]
-    """int32[n]: the items' slots, the longest embedding first."""
+    """int32[n]: the items' slots."""
     place: NDArray[np.int32]
     """int32[slots]: where an item's slot stands in that order; -1 for slots without an owner."""
     leading: NDArray[np.float32]
-    """float32[NUM_LEADING, n]: leading coordinates, those of one place next to each other; missing ones are 0."""
+    """float32[blocks, NUM_LEADING, BLOCK]: leading coordinates of each BLOCK items, those of one place next to each
+    other; missing ones are 0."""
     rest: NDArray[np.float32]
     """float32[n]: length of the coordinates behind those."""
     norm: NDArray[np.float32]
-    """float32[n]: length of all, falling."""
+    """float32[n]: length of all."""
+    longest_from_block: NDArray[np.float32]
+    """float32[blocks]: the greatest length from each block of BLOCK items on."""
 
 
 def outline_of(m: Memory) -> Outline:
     """Return the outline of all items."""
     norms = np.empty(m.counters[ITEM_TOP], np.float32)
     _fill_norms(m, norms)
-    # Of equal length the older first; those of slots without an owner, -1, come last.
-    slot = np.argsort(-norms, kind="stable")[: m.counters[NUM_ITEMS]].astype(np.int32)
+    # By a few classes of length, not by length: within a class memory is read in one direction.
+    has_length = np.isfinite(norms) & (norms > 0)
+    scale = (_NUM_CLASSES - 0.01) / np.max(norms, initial=1e-30, where=has_length)
+    of_class = np.zeros(len(norms), np.uint8)
+    np.multiply(norms, scale, out=of_class, where=has_length, casting="unsafe")
+    alive = np.flatnonzero(norms >= 0)
+    slot = alive[np.argsort(_NUM_CLASSES - of_class[alive], kind="stable")].astype(np.int32)
     num = len(slot)
     outline = Outline(
         slot=slot,
         place=np.full(len(norms), -1, np.int32),
-        leading=np.zeros((NUM_LEADING, num), np.float32),
+        leading=np.zeros((-(-num // BLOCK), NUM_LEADING, BLOCK), np.float32),
         rest=np.empty(num, np.float32),
         norm=norms[slot],
+        longest_from_block=_most_from_block(norms[slot]),
     )
     outline.place[slot] = np.arange(num, dtype=np.int32)
     _fill_coordinates(m, outline)
@@ -68,8 +78,17 @@ def popularity_of(m: Memory, p: Shared, h: Hyper, w: Workspace, gap: int, outlin
     """Return the popularity of all items at a time gap."""
     of_item = np.empty(len(outline.slot), np.float32)
     _fill_popularity(m, p, h, w, gap, outline.slot, of_item)
-    most = np.maximum.reduceat(of_item, np.arange(0, len(of_item), BLOCK)) if len(of_item) else of_item
-    return Popularity(of_item, np.maximum.accumulate(most[::-1])[::-1].copy())
+    return Popularity(of_item, _most_from_block(of_item))
+
+
+def _most_from_block(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the greatest value from each block of BLOCK on.
+
+    >>> _most_from_block(np.arange(600, 0, -1).astype(np.float32))
+    array([600., 344.,  88.], dtype=float32)
+    """
+    most = np.maximum.reduceat(values, np.arange(0, len(values), BLOCK)) if len(values) else values
+    return np.maximum.accumulate(most[::-1])[::-1].copy()
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
@@ -112,8 +131,9 @@ def _fill_coordinates(m: Memory, outline: Outline) -> None:
         row = np.uint64(s.offset)
         size = np.int64(s.size)
         of_rest = _f(0.0)
+        block = outline.leading[i // BLOCK]
         for c in range(np.uint64(min(size, NUM_LEADING))):
-            outline.leading[c, i] = m.arena[row + c]
+            block[c, i % BLOCK] = m.arena[row + c]
         for c in range(np.uint64(NUM_LEADING), np.uint64(max(size, NUM_LEADING))):
             of_rest += m.arena[row + c] * m.arena[row + c]
         outline.rest[i] = np.sqrt(of_rest)
@@ -131,9 +151,9 @@ def _fill_bounds(x: Any, outline: Outline, begin: int, length: Any, of_rest: Any
     slack = _ROUNDING * length
     for i in range(len(bounds)):
         bounds[i] = of_rest * rest[i] + slack * norm[i]
+    leading = outline.leading[begin // BLOCK]
     for c in range(0, NUM_LEADING, 4):
-        e0, e1 = outline.leading[c, begin:end], outline.leading[c + 1, begin:end]
-        e2, e3 = outline.leading[c + 2, begin:end], outline.leading[c + 3, begin:end]
+        e0, e1, e2, e3 = leading[c], leading[c + 1], leading[c + 2], leading[c + 3]
         x0, x1, x2, x3 = x[c], x[c + 1], x[c + 2], x[c + 3]
         for i in range(len(bounds)):
             bounds[i] += x0 * e0[i] + x1 * e1[i] + x2 * e2[i] + x3 * e3[i]
@@ -182,7 +202,7 @@ def recommend(
     for begin in range(0, num, BLOCK):
         # The longest come first: once even the most popular cannot make up for the length, nothing can (LEMP,
         # Teflioudi et al., SIGMOD 2015).
-        longest = length * outline.norm[begin] * (_f(1.0) + _ROUNDING)
+        longest = length * outline.longest_from_block[begin // BLOCK] * (_f(1.0) + _ROUNDING)
         if not popularity.from_block[begin // BLOCK] + longest > cut:
             break
         bounds = w.block[: min(BLOCK, num - begin)]

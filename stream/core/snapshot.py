@@ -113,10 +113,10 @@ class Snapshot:
     def side(self, side: int) -> SideStatus:
         """Return sizes, and sizes and frequencies by rank, of the users or the items."""
         slots = self.memory.slots[slice(*arena.slots_of(self.memory, side))]
-        slots = slots[slots["alive"] == 1]
-        # One number that sorts by frequency (the bits of a float above 0 do) and has the size in its lowest byte.
+        # One number that sorts by frequency (the bits of a float above 0 do) and has the size in its lowest byte. By
+        # columns: numpy copies records field by field.
         ranked = slots["slow"].copy().view(np.uint32).astype(np.uint64) << np.uint64(8) | slots["size"]
-        ranked = np.sort(ranked)[::-1]
+        ranked = np.sort(ranked[slots["alive"] == 1])[::-1]
         sizes = (ranked & np.uint64(0xFF)).astype(np.int64)
         counts = (ranked >> np.uint64(8)).astype(np.uint32).view(np.float32) / self.shared.decay[0]
         return SideStatus(

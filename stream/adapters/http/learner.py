@@ -1,11 +1,12 @@
 """The learning process as its child knows it: what came over the wire last."""
 
 import os
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import Lock
 from typing import Final
 
 from stream.adapters.http.copies import open_copy
@@ -18,6 +19,7 @@ from stream.core.status import SideStatus, Status
 
 _NUM_WINDOWS: Final = 100
 _LOOK_S: Final = 0.2
+_NICENESS: Final = 10
 
 
 class _Borrowed:
@@ -28,7 +30,7 @@ class _Borrowed:
         self.snapshot = snapshot
         self.num_holders = 1
         """Those who read it, and one as long as it is the newest."""
-        self.asking = Lock()
+        self.asking = threading.Lock()
         self.sides: tuple[SideStatus, SideStatus] | None = None
 
 
@@ -46,10 +48,14 @@ class Learner:
         self._heard_s = 0.0
         self._windows: deque[WindowReport] = deque(maxlen=_NUM_WINDOWS)
         self._newest: _Borrowed | None = None
-        self._counting = Lock()
+        self._counting = threading.Lock()
 
     def listen(self) -> None:
         """Take in what comes, until the learner is gone."""
+        if sys.platform == "linux":
+            # A copy is prepared for requests while others are answered, which comes first. Elsewhere threads have no
+            # priority of their own.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while not self._wire.is_closed:
             self._wire.wait(_LOOK_S)
             self._wire.flush()
@@ -132,3 +138,4 @@ def _load_kernels(snapshot: Snapshot) -> None:
     """Answer once for nobody: it takes a second or two to load kernels from their cache, and no request is to wait."""
     snapshot.recommend("", 1, exclude_seen=True)
     snapshot.similar("", 1)
+    snapshot.side(ITEM)
