@@ -3,6 +3,7 @@
 # make test    everything that continuous integration runs
 # make bench   the figures of the README's results
 # make known-answers    does the agent find the best size plan where it is known (a quarter of an hour)
+# make soak MINUTES=10 SEED=7    the service asked, flooded, dripped on, killed and out of disk
 # make kill-matrix N=300 SEED=7    the service killed N times; nothing lost, nothing doubled
 
 PYTHON ?= python3
@@ -11,9 +12,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 FILMS := $(wildcard ../shared/data/movietweetings_142k.csv.gz)
 N ?= 300
 SEED ?= 7
+MINUTES ?= 10
 SOURCES := stream agents simulators tests
 
-.PHONY: demo demo-kafka test lint types bench known-answers kill-matrix clean
+.PHONY: demo demo-kafka test lint types bench known-answers soak kill-matrix clean
 
 demo: .venv/installed
 	@echo "A synthetic world whose popular items and best sizes move (the first run compiles for half a minute):"
@@ -43,6 +45,9 @@ bench: .venv/installed-tests
 
 known-answers: .venv/installed-tests
 	$(BIN)/python -m tests.known_answers
+
+soak: .venv/installed-tests
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
 kill-matrix: .venv/installed-tests
 	$(BIN)/python -m tests.kill_matrix --kills $(N) --seed $(SEED) $(OPTIONS)
