@@ -7,8 +7,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +26,7 @@ BUDGET: Final = 2 * 2**20
 START_S: Final = 90.0
 BACK_S: Final = 20.0
 """How long after a kill nobody need be there to answer."""
+NO_DISK: Final = "the disk was never full: that needs root and mount"
 POISON: Final = b'{"user": '
 SETTINGS: Final = """\
 policy = "powerlaw"
@@ -57,6 +59,8 @@ class Plan(NamedTuple):
     """Events a second."""
     calm_share: float = 0.5
     """The first part of the time, in which nothing is killed: memory has to stay flat there."""
+    faults: int | None = None
+    """End after so many, however long they take; ``minutes`` then says only how much is fed."""
 
 
 class Outcome(NamedTuple):
@@ -120,6 +124,7 @@ class Soak:
         self._service: subprocess.Popen[bytes] | None = None
         self._killed_s = time.monotonic()
         self._faults: Counter[str] = Counter()
+        self._num_poison = 0
         self._account = Account()
         self._watch = Watch(self._port)
 
@@ -145,6 +150,7 @@ class Soak:
             return self._reckon(num_events)
         finally:
             feed.kill()
+            feed.wait()
             self._stop_service(kill=True)
             self._disk.close()
             self._log.close()
@@ -164,8 +170,9 @@ class Soak:
         environment = os.environ | {"SCALL_SOAK_TOKEN": TOKEN}
         command = [*SCALL, "run", "--config", str(self._config), "--quiet"]
         self._service = subprocess.Popen(command, env=environment, stdout=self._log, stderr=self._log)
-        deadline = time.monotonic() + START_S
-        while state(self._port) is None:
+        deadline, begin_s = time.monotonic() + START_S, time.time()
+        # What is left of a life that was killed may answer for a moment.
+        while (status := state(self._port)) is None or status["started_s"] < begin_s:
             if time.monotonic() > deadline or self._service.poll() is not None:
                 raise RuntimeError((self._folder / "service.log").read_text())
             time.sleep(0.1)
@@ -190,14 +197,15 @@ class Soak:
         return [kind(self._port, self._account, seed, self._is_away) for kind, seed in zip(kinds, seeds, strict=True)]
 
     def _course(self, visitors: list[Visitor]) -> None:
-        begin_s, seconds = time.monotonic(), 60 * self._plan.minutes
+        begin_s, seconds, most = time.monotonic(), 60 * self._plan.minutes, self._plan.faults
         calm = [self._fill_disk, self._poison, self._rest]
-        rough = [*calm, self._kill, self._kill_answering, self._restart, self._change_budget, self._pause_broker]
-        turn = 0
-        while (elapsed_s := time.monotonic() - begin_s) < seconds:
-            faults = calm if elapsed_s < seconds * self._plan.calm_share else rough
-            fault = faults[turn % len(faults)]
-            turn += 1
+        rough = [self._kill, self._kill_answering, self._change_budget, *calm, self._restart, self._pause_broker]
+        turns: dict[bool, Iterator[Callable[[], None]]] = {True: cycle(calm), False: cycle(rough)}
+        while True:
+            elapsed_s = time.monotonic() - begin_s
+            if elapsed_s >= seconds if most is None else self._faults.total() == most:
+                return
+            fault = next(turns[elapsed_s < seconds * self._plan.calm_share])
             self._faults[fault.__name__.strip("_").replace("_", " ")] += 1
             self._tell(f"{elapsed_s:6.0f} s  {fault.__name__.strip('_').replace('_', ' ')}")
             fault()
@@ -221,7 +229,7 @@ class Soak:
             producer.send(self._topic, ProducedRecord(b"u", POISON))
         assert producer.flush(30)
         producer.close(1)
-        self._faults["poison records"] += 20
+        self._num_poison += 20
 
     def _kill(self) -> None:
         self._stop_service(kill=True)
@@ -263,11 +271,11 @@ class Soak:
         told = subprocess.run([*SCALL, "inspect", str(self._disk.folder)], check=True, capture_output=True, text=True)
         counts: dict[str, Any] = json.loads(told.stdout)["counts"]
         complaints = [*self._account.complaints, *self._watch.complaints]
-        dead = self._faults["poison records"]
+        dead = self._num_poison
         if (counts["learnt"], counts["dead_letters"]) != (num_events, dead):
             told_counts = f"learnt {counts['learnt']}, dead letters {counts['dead_letters']}"
             complaints.append(f"fed {num_events} events and {dead} bad records; {told_counts}")
         if not self._disk.can_be_filled:
-            complaints.append("the disk was never full: that needs root and mount")
+            complaints.append(NO_DISK)
         growth = self._watch.growth()
         return Outcome(self._account, self._faults, self._watch.looks, growth, counts["learnt"], num_events, complaints)

@@ -1,9 +1,11 @@
 """The server: uvicorn, with patience that ends. Slow clients are cut off, so that they cannot use up connections."""
 
 import asyncio
+import errno
 import logging
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -28,6 +30,9 @@ _IDLE_S: Final = 5.0
 """Between two requests on a connection."""
 _END_S: Final = 2.0
 """How long requests under way may take at the end."""
+_TAKEN_S: Final = 3.0
+"""How long a port that is taken is waited for."""
+_WAIT_S: Final = 0.1
 _MAX_HEAD_BYTES: Final = 32 * 2**10
 _SPARE: Final = 2
 """Connections over the limit are told so, up to this many times the limit; more are dropped."""
@@ -81,17 +86,22 @@ def _is_loopback(host: str) -> bool:
 
 
 def _listen(http: Http) -> socket.socket:
-    is_six = ":" in http.host
-    try:
-        return socket.create_server(
-            (http.host, http.port or 0),
-            family=socket.AF_INET6 if is_six else socket.AF_INET,
-            dualstack_ipv6=http.host == "::" and socket.has_dualstack_ipv6(),
-        )
-    except OSError as error:
-        why = (error.strerror or str(error)).partition(" (")[0].lower()
-        remedy = "give a port that is free, and an address of this machine"
-        raise UsageError(f"http.port {http.port} on http.host {http.host}: {why}; {remedy}") from None
+    """Return a socket that listens; what a service that was killed has left may hold the port for a moment."""
+    until_s = time.monotonic() + _TAKEN_S
+    while True:
+        try:
+            return socket.create_server(
+                (http.host, http.port or 0),
+                family=socket.AF_INET6 if ":" in http.host else socket.AF_INET,
+                dualstack_ipv6=http.host == "::" and socket.has_dualstack_ipv6(),
+            )
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and time.monotonic() < until_s:
+                time.sleep(_WAIT_S)
+                continue
+            why = (error.strerror or str(error)).partition(" (")[0].lower()
+            remedy = "give a port that is free, and an address of this machine"
+            raise UsageError(f"http.port {http.port} on http.host {http.host}: {why}; {remedy}") from None
 
 
 class _Server(uvicorn.Server):

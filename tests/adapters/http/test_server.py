@@ -247,11 +247,25 @@ def test_a_flood_of_requests_is_refused_and_another_path_is_served() -> None:
 # Beginning and end
 
 
-def test_a_port_that_is_taken_is_told(port: int) -> None:
+def test_a_port_that_is_taken_is_told(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_TAKEN_S", SHORT_S)
     with pytest.raises(
         UsageError, match=rf"^http\.port {port} on http\.host 127\.0\.0\.1: address already in use; give a"
     ):
         serve(None, msgspec.structs.replace(HTTP, port=port), print, Event())  # type: ignore[arg-type]
+
+
+def test_a_port_that_is_given_up_in_time_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        waiting: list[socket.socket] = []
+        thread = Thread(target=lambda: waiting.append(server._listen(msgspec.structs.replace(HTTP, port=port))))
+        thread.start()
+        thread.join(SHORT_S)
+        assert not waiting
+    thread.join(PATIENCE_S)
+    assert waiting[0].getsockname()[1] == port
+    waiting[0].close()
 
 
 def test_a_host_that_is_not_of_this_machine_is_told() -> None:
