@@ -103,7 +103,7 @@ def test_a_bad_option_is_named_with_its_remedy(files: Path, capsys: Told, option
 
 def test_a_command_is_asked_for(capsys: Told) -> None:
     assert refusal(capsys).endswith("required: COMMAND (see scall --help)")
-    commands = ("replay", "compare", "search", "run", "feed", "validate", "inspect", "budget", "deadletters")
+    commands = ("replay", "compare", "search", "run", "feed", "validate", "inspect", "budget", "size", "deadletters")
     told = refusal(capsys, "play")
     assert f"invalid choice: 'play' (choose from {', '.join(map(repr, commands))})" in told
     assert "required: DATA (see scall replay --help)" in refusal(capsys, "replay")
