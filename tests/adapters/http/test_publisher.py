@@ -344,7 +344,15 @@ def test_a_quiet_stream_is_told_of_and_its_copy_stays_fresh_without_another() ->
     def look(progress: Progress) -> None:
         if scene.trainer.recommender.num_learnt < 2000 or quiet:
             return
-        scene.publisher.progress(progress)
+
+        def is_copied() -> bool:
+            scene.publisher.progress(progress)
+            return [message.is_copied for message in scene.answerer.told if isinstance(message, Standing)][-1:] == [
+                True
+            ]
+
+        # Until then both copies may be on their way.
+        wait_until(is_copied)
         num_lent, num_told = len(scene.answerer.lent), len(scene.answerer.told)
         for _ in range(20):
             scene.publisher.progress(progress)
