@@ -8,14 +8,12 @@ from typing import Final
 
 from stream.adapters.figures import Figures
 from stream.adapters.http.answerer import Answerer
+from stream.adapters.http.view import NUM_WINDOWS
 from stream.adapters.http.wire import Closed, Standing
 from stream.core.stats import LedgerLine, PartitionStatus, Progress, Report, WindowReport
 from stream.core.status import CheckpointStatus
 from stream.core.trainer import Trainer
 from stream.core.windows import NO_EVENT_TIME
-
-NUM_WINDOWS: Final = 100
-"""The other process knows so many, the newest."""
 
 _TURN_S: Final = 0.1
 """How often at most it is attended to."""

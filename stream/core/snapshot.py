@@ -138,6 +138,12 @@ class Snapshot:
         for gap in range(NUM_GAPS):
             self._popularity_at(gap, workspace)
 
+    def answer_nobody(self) -> None:
+        """Answer one of each kind of request, so that the kernels that they need are compiled, or loaded."""
+        self.recommend("", 1, exclude_seen=True)
+        self.similar("", 1)
+        self.side(ITEM)
+
     def _popularity_at(self, gap: int, workspace: Workspace) -> retrieval.Popularity:
         """Return what popularity adds to each item's score, the same for all users at this gap."""
         popularity = self._popularity.get(gap)

@@ -13,9 +13,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from stream.adapters.kafka.client import ProducedRecord
-from stream.adapters.kafka.kafka_python_producer import KafkaPythonProducer
 from stream.service_settings import Kafka
+from tests.demo_kafka import POISON, poison
 from tests.integration.broker import Broker, OwnBroker, free_ports
 from tests.soak.visitors import Account, Dripper, Flooder, Reader, Visitor
 from tests.soak.watch import Watch, children, state
@@ -27,7 +26,6 @@ START_S: Final = 90.0
 BACK_S: Final = 20.0
 """How long after a kill nobody need be there to answer."""
 NO_DISK: Final = "the disk was never full: that needs root and mount"
-POISON: Final = b'{"user": '
 SETTINGS: Final = """\
 policy = "powerlaw"
 [memory]
@@ -224,12 +222,8 @@ class Soak:
 
     def _poison(self) -> None:
         kafka = Kafka(bootstrap_servers=(self._broker.bootstrap,), topics=(self._topic,), group="soak")
-        producer = KafkaPythonProducer(kafka, "poison")
-        for _ in range(20):
-            producer.send(self._topic, ProducedRecord(b"u", POISON))
-        assert producer.flush(30)
-        producer.close(1)
-        self._num_poison += 20
+        poison(kafka, self._topic)
+        self._num_poison += len(POISON)
 
     def _kill(self) -> None:
         self._stop_service(kill=True)

@@ -105,9 +105,14 @@ class State(msgspec.Struct, frozen=True):
     sides: Sides
 
 
+def excludes_seen(snapshot: Snapshot, asked: bool | None) -> bool:
+    """Return whether what a user took is left out: as asked, or else if the model remembers pairs."""
+    return snapshot.has_filter if asked is None else asked
+
+
 def recommend_to_one(snapshot: Snapshot, user: str, n: int, exclude_seen: bool | None) -> RecommendedToOne:
-    """Return the best items for a user; by default what it took is left out if the model remembers pairs."""
-    excludes = snapshot.has_filter if exclude_seen is None else exclude_seen
+    """Return the best items for a user."""
+    excludes = excludes_seen(snapshot, exclude_seen)
     items, reason = snapshot.recommend(user, n, exclude_seen=excludes)
     return RecommendedToOne(user, reason, _items(items), n, excludes, **_origin(snapshot))
 

@@ -27,6 +27,7 @@ from stream.adapters.http.answers import (
     Sides,
     Similar,
     State,
+    excludes_seen,
     find_similar,
     gather,
     recommend_to_one,
@@ -193,7 +194,7 @@ def _recommendations(view: View, rates: Rates) -> APIRouter:
         # One batch at a time, so that none keeps the model for long.
         async with turn:
             with _snapshot_of(view) as snapshot:
-                excludes = snapshot.has_filter if batch.exclude_seen is None else batch.exclude_seen
+                excludes = excludes_seen(snapshot, batch.exclude_seen)
                 for begin in range(0, len(users), _CHUNK):
                     some = users[begin : begin + _CHUNK]
                     found += await asyncio.to_thread(recommend_to_some, snapshot, some, batch.n, excludes)

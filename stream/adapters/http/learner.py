@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from stream.adapters.http.copies import open_copy
+from stream.adapters.http.view import NUM_WINDOWS
 from stream.adapters.http.wire import Closed, Lent, Message, Returned, Standing, Wire
 from stream.core.event import ITEM, USER
 from stream.core.model import Hyper
@@ -17,7 +18,6 @@ from stream.core.snapshot import Snapshot
 from stream.core.stats import WindowReport
 from stream.core.status import SideStatus, Status
 
-_NUM_WINDOWS: Final = 100
 _LOOK_S: Final = 0.2
 _NICENESS: Final = 10
 
@@ -46,7 +46,7 @@ class Learner:
         self._hyper = hyper
         self._status: Status | None = None
         self._heard_s = 0.0
-        self._windows: deque[WindowReport] = deque(maxlen=_NUM_WINDOWS)
+        self._windows: deque[WindowReport] = deque(maxlen=NUM_WINDOWS)
         self._newest: _Borrowed | None = None
         self._counting = threading.Lock()
 
@@ -80,7 +80,8 @@ class Learner:
                 snapshot = Snapshot(arrays, self._hyper, watermark_ms=message.watermark_ms, taken_s=message.taken_s)
                 snapshot.prepare()
                 if self._newest is None:
-                    _load_kernels(snapshot)
+                    # It takes a second or two to load kernels from their cache, and no request is to wait.
+                    snapshot.answer_nobody()
                 with self._counting:
                     before, self._newest = self._newest, _Borrowed(message.number, snapshot)
                 if before is not None:
@@ -132,10 +133,3 @@ class Learner:
                 if borrowed.sides is None:
                     borrowed.sides = borrowed.snapshot.side(USER), borrowed.snapshot.side(ITEM)
                 return borrowed.sides
-
-
-def _load_kernels(snapshot: Snapshot) -> None:
-    """Answer once for nobody: it takes a second or two to load kernels from their cache, and no request is to wait."""
-    snapshot.recommend("", 1, exclude_seen=True)
-    snapshot.similar("", 1)
-    snapshot.side(ITEM)

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Final, Protocol
 
 from stream.core.snapshot import Snapshot
 from stream.core.stats import WindowReport
 from stream.core.status import SideStatus, Status
+
+NUM_WINDOWS: Final = 100
+"""Windows that are known outside the learner, the newest."""
 
 
 class View(Protocol):
@@ -19,7 +22,7 @@ class View(Protocol):
         """Return for how long nothing has come from it, in seconds; None before the first status."""
 
     def windows(self) -> Sequence[WindowReport]:
-        """Return the windows closed, oldest first, the newest hundred at most."""
+        """Return the windows closed, oldest first, NUM_WINDOWS at most."""
 
     def sides(self) -> tuple[SideStatus, SideStatus] | None:
         """Return users and items of the newest snapshot; None before the first. Remembered, so cheap to ask for."""

@@ -24,8 +24,9 @@ from simulators.synthetic import open_world
 from stream.adapters.figures import Figures
 from stream.adapters.http.answerer import Answerer
 from stream.adapters.http.learner import Learner
+from stream.adapters.http.view import NUM_WINDOWS
 from stream.adapters.http.wire import Closed, Message, Setup, Standing
-from stream.adapters.publisher import NUM_WINDOWS, Publisher
+from stream.adapters.publisher import Publisher
 from stream.adapters.reporters import Together
 from stream.assembly import build_trainer
 from stream.commands.assembly import build_policy
