@@ -11,6 +11,7 @@ from simulators.tape import Tape
 from stream.__main__ import main
 from stream.adapters.process import ThisProcess
 from stream.commands import compare as command
+from stream.commands import stage
 from stream.ports import Source
 from tests.doubles import comparable, read_report, write_clicks
 
@@ -204,7 +205,8 @@ def test_an_interrupted_comparison_tells_what_is_done(
         return build(*arguments)
 
     monkeypatch.setattr(command, "ThisProcess", Impatient)
-    monkeypatch.setattr(command, "build_policy", counted)
+    for module in (command, stage):
+        monkeypatch.setattr(module, "build_policy", counted)
     assert main(["compare", *WORLD, *BUDGETS, "--policies", "powerlaw:1,pareto", "--out", str(tmp_path)]) == 0
     output = capsys.readouterr()
     assert told in output.out.replace("\n", " ")

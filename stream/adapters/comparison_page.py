@@ -18,7 +18,7 @@ from stream.adapters.comparison_texts import (
 from stream.adapters.page import chip, figures, frame, header, section, settings_and_versions
 from stream.adapters.units import NOTHING, bytes_text, count_text, plural, quality_text, seconds_text
 
-_TABLE_STYLE: Final = """
+TABLE_STYLE: Final = """
 .card { background: var(--card); border: 1px solid var(--edge); border-radius: 14px; overflow-x: auto; }
 .plots + .card { margin-top: 18px; }
 .card table { font-size: 0.875rem; }
@@ -52,7 +52,7 @@ def render_comparison(comparison: Comparison) -> str:
     if len(comparison.budgets) > 1:
         sections.insert(0, section("Quality and bytes", figures([bytes_plot(comparison)])))
     body = f"{_header(comparison)}\n{''.join(sections)}\n{_details(comparison)}"
-    return frame(f"{comparison.data}: policies compared", body, _TABLE_STYLE)
+    return frame(f"{comparison.data}: policies compared", body, TABLE_STYLE)
 
 
 def _header(comparison: Comparison) -> str:
@@ -96,9 +96,9 @@ def _table(rows: Sequence[Row], k: int) -> str:
 def _row(row: Row) -> str:
     cells = [
         quality_text(row.ndcg),
-        "reference" if row.is_reference else _difference(row.ndcg_difference),
+        "reference" if row.is_reference else difference_html(row.ndcg_difference),
         quality_text(row.recall),
-        "" if row.is_reference else _difference(row.recall_difference),
+        "" if row.is_reference else difference_html(row.recall_difference),
         sizes_text(row),
         bytes_text(row.peak_bytes),
         seconds_text(row.resize_seconds),
@@ -113,7 +113,7 @@ def _row(row: Row) -> str:
     return f'<tr{mark}><th scope="row">{name}</th>{numbers}</tr>'
 
 
-def _difference(difference: Difference | None) -> str:
+def difference_html(difference: Difference | None) -> str:
     """Return a difference with its margin; below, what share of the reference it is, and its p-value."""
     if difference is None:
         return NOTHING

@@ -98,35 +98,35 @@ def _difference_plot(comparison: Comparison, rows: Sequence[Row]) -> Plot:
     shown = found[:MAX_POLICIES]
 
     def paint(figure: "Figure") -> None:
-        axes = _rows_panel(figure, len(shown), bottom=22)
+        axes = rows_panel(figure, len(shown), bottom=22)
         ends = [0.0, *(end for _, d in shown for end in (d.mean, d.low, d.high) if end is not None)]
         for place, (row, difference) in enumerate(shown):
-            role, margin = _role(difference), difference.margin or 0.0
+            role, margin = difference_role(difference), difference.margin or 0.0
             # In pieces, for a line through the names would make them hard to read.
             axes.plot([0, 0], [place - 0.16, place + 0.24], color=color("ink"), linewidth=1.5)
             axes.plot(difference.mean + np.array([-margin, margin]), [place] * 2, color=color(role), linewidth=3)
             axes.plot([difference.mean], [place], "o", color=color(role), markersize=8)
-            _name_row(axes, place, row.policy, relative_text(difference))
-        _scale_x(axes, min(ends), max(ends))
+            name_row(axes, place, row.policy, relative_text(difference))
+        scale_signed_x(axes, min(ends), max(ends))
 
     words = "; ".join(f"{row.policy} {difference_text(difference).strip()}" for row, difference in shown)
     caption = f"Best first, with {_interval_words(shown[0][1])}. In colour where 0 is excluded.{_rest(found)}"
     name = f"difference-{rows[0].budget_bytes}"
-    return Plot(title, caption, draw(name, f"{title}: {words}.", paint, _height(len(shown), 22)))
+    return Plot(title, caption, draw(name, f"{title}: {words}.", paint, rows_height(len(shown), 22)))
 
 
 def _size_plot(rows: Sequence[Row]) -> Plot:
     shown = rows[:MAX_POLICIES]
 
     def paint(figure: "Figure") -> None:
-        axes = _rows_panel(figure, len(shown), bottom=4)
+        axes = rows_panel(figure, len(shown), bottom=4)
         for shift, role, sizes in (
             (-0.09, "users", [row.user_size for row in shown]),
             (0.12, "items", [row.item_size for row in shown]),
         ):
             axes.barh(np.arange(len(shown)) + shift, sizes, 0.18, color=color(role), linewidth=0)
         for place, row in enumerate(shown):
-            _name_row(axes, place, row.policy, sizes_text(row))
+            name_row(axes, place, row.policy, sizes_text(row))
         axes.set_xlim(0, max([1.0, *(max(row.user_size, row.item_size) for row in shown)]))
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
@@ -135,7 +135,7 @@ def _size_plot(rows: Sequence[Row]) -> Plot:
     caption = f"Words that a user (above) and an item (below) own on average.{_rest(rows)}"
     title = "Mean sizes by policy"
     name = f"sizes-{rows[0].budget_bytes}"
-    return Plot(title, caption, draw(name, f"{title}, users and items: {words}.", paint, _height(len(shown), 4)))
+    return Plot(title, caption, draw(name, f"{title}, users and items: {words}.", paint, rows_height(len(shown), 4)))
 
 
 def _course_plot(comparison: Comparison, row: Row, name: str) -> Plot:
@@ -145,7 +145,7 @@ def _course_plot(comparison: Comparison, row: Row, name: str) -> Plot:
 
     def paint(figure: "Figure") -> None:
         axes = line_panel(figure)
-        role = _role(difference)
+        role = difference_role(difference)
         axes.axhline(0, color=color("ink"), linewidth=1)
         axes.plot(went.window, went.difference, color=color("popularity"), linewidth=1, alpha=0.75)
         low, high = went.so_far - went.margin, went.so_far + went.margin
@@ -163,7 +163,8 @@ def _course_plot(comparison: Comparison, row: Row, name: str) -> Plot:
     return Plot(row.policy, caption, draw(name, label, paint))
 
 
-def _role(difference: Difference) -> str:
+def difference_role(difference: Difference) -> str:
+    """Return the colour's role that says whether a difference is clear, and to which side."""
     if not difference.is_clear:
         return "muted"
     return "run" if difference.mean > 0 else "alarm"
@@ -188,11 +189,12 @@ def _span(went: Course) -> tuple[float, float]:
     return float(np.nanmin(values)), float(np.nanmax(values))
 
 
-def _height(num_rows: int, bottom: int) -> int:
+def rows_height(num_rows: int, bottom: int) -> int:
+    """Return how high a drawing with a row for each policy is (:func:`rows_panel`), in pixels."""
     return num_rows * _ROW_HEIGHT + bottom + 6
 
 
-def _rows_panel(figure: "Figure", num_rows: int, bottom: int) -> "Axes":
+def rows_panel(figure: "Figure", num_rows: int, bottom: int) -> "Axes":
     """Return axes with a row for each policy, its name above what is drawn."""
     axes = panel(figure, 8, 8, 6, bottom)
     axes.set_ylim(num_rows - 0.66, -0.66)
@@ -200,7 +202,7 @@ def _rows_panel(figure: "Figure", num_rows: int, bottom: int) -> "Axes":
     return axes
 
 
-def _name_row(axes: "Axes", place: int, name: str, text: str) -> None:
+def name_row(axes: "Axes", place: int, name: str, text: str) -> None:
     """Write a row's name on the left and its figure on the right."""
     shown = name.encode("utf-8", "replace").decode()
     shown = shown if len(shown) <= _MAX_NAME else f"{shown[: _MAX_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
@@ -217,7 +219,7 @@ def _name_row(axes: "Axes", place: int, name: str, text: str) -> None:
         )
 
 
-def _scale_x(axes: "Axes", low: float, high: float) -> None:
+def scale_signed_x(axes: "Axes", low: float, high: float) -> None:
     """Let the horizontal axis hold ``low`` to ``high``, with signed ticks."""
     from matplotlib.ticker import MaxNLocator
 

@@ -63,14 +63,14 @@ class ComparisonProgress:
 
     def finish_run(self, report: Report) -> None:
         """Note that a run has come to its end."""
+        name = f"{report.policy} under {bytes_text(report.budget_bytes)}, seed {report.seed}"
+        self.finish(name, f"ndcg@{report.top_k} {quality_text(report.quality.ndcg)}", report.wall_seconds)
+
+    def finish(self, name: str, figure: str, seconds: float) -> None:
+        """Note that one of the runs has come to its end: its name, its figure and what time it took."""
         self._num_finished += 1
         if self._quiet or self._live is not None:
             return
-        parts = [
-            f"run {self._num_finished} of {self._num_runs}",
-            f"{report.policy} under {bytes_text(report.budget_bytes)}, seed {report.seed}",
-            f"ndcg@{report.top_k} {quality_text(report.quality.ndcg)}",
-            seconds_text(report.wall_seconds),
-        ]
+        parts = [f"run {self._num_finished} of {self._num_runs}", name, figure, seconds_text(seconds)]
         # As it is: no wrapping, for the line is read by programs too, and no markup, for names are text.
         self._console.print("  ".join(parts), soft_wrap=True, markup=False)

@@ -73,7 +73,7 @@ class Difference(msgspec.Struct, frozen=True):
     """Half the interval: it goes from ``mean - margin`` to ``mean + margin``."""
     p_value: float | None
     """Probability of a difference at least as large, either way, if there were none."""
-    over: Literal["seeds", "windows"]
+    over: Literal["seeds", "windows", "users"]
     """What the interval is over."""
     num: int
     """How many of them."""

@@ -5,31 +5,25 @@ import multiprocessing
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, MutableSequence
+from collections.abc import Iterator, MutableSequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from agents.catalogue import NAMES, expand
-from simulators.nowhere import NoCheckpoints, NoLetters, Silence
 from simulators.tape import Tape
-from simulators.ties import TieShuffled
 from stream.adapters.comparison import compare as compare_runs
 from stream.adapters.comparison_progress import ComparisonProgress
 from stream.adapters.comparison_report import FULL_WIDTH, comparison_summary, save_comparison
 from stream.adapters.process import ThisProcess
-from stream.assembly import build_trainer
-from stream.commands.assembly import build_policy, compile_kernels, versions
+from stream.commands.assembly import build_policy
+from stream.commands.compare_models import MODELS, check_models, compare_models
 from stream.commands.options import (
-    READING_OPTIONS,
     add_learning,
     add_reading,
-    has_ties_to_shuffle,
-    is_world,
     list_settings,
+    listed,
     made,
     mean_sizes,
     memory_for,
@@ -37,17 +31,19 @@ from stream.commands.options import (
     parse_assignments,
     settings_of,
 )
+from stream.commands.stage import Stage
 from stream.compilation import fill_kernel_cache
 from stream.config import Settings, parse_bytes
-from stream.core.stats import Progress, Report
+from stream.core.stats import Report
 from stream.core.windows import parse_window
 from stream.errors import UsageError
-from stream.pipeline import Pipeline, Ports
-from stream.ports import Host, Source
 
 _SECONDS_PER_LOOK: Final = 0.2
 """How often the processes that run are looked after."""
 _MAX_SEEDS: Final = 1000
+_USUAL: Final = {"reference": "uniform", "warm": 0.2}
+_USUAL_OF_MODELS: Final = {"policies": "uniform", "warm": 0.4}
+"""What options are that were not given."""
 _VARIED: Final = {
     "memory.budget_bytes": "--budgets or --mean-sizes",
     "policy": "--policies",
@@ -63,15 +59,21 @@ def add(commands: Any) -> None:
         help="replay the same events under several policies and budgets, and tell how they differ",
         description="Replays the data once for each policy, budget and seed, from memory and without checkpoints, and "
         "holds each policy against the reference under the same budget, paired by seed and window. Prints a table, and "
-        "leaves compare.json and compare.html in the folder --out.",
+        "leaves compare.json and compare.html in the folder --out. With --models, our model under each policy and "
+        "budget is held against other recommenders, paired by tested event; leaves models.json and models.html.",
         epilog=list_settings(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add_reading(parser)
     option = parser.add_argument
-    option("--policies", required=True, metavar="A,B,C", help=f"as replay's --policy, and grid: {', '.join(NAMES)}")
-    option("--reference", default="uniform", metavar="NAME", help="the policy to hold the others against (uniform)")
+    option("--policies", metavar="A,B,C", help=f"as replay's --policy, and grid: {', '.join(NAMES)}")
+    option("--models", metavar="A,B,C", help=f"compare models instead, or all: {', '.join(MODELS)}")
+    option(
+        "--reference",
+        metavar="NAME",
+        help="the policy to hold the others against (uniform); with --models the model (scall, under the first policy)",
+    )
     memory = parser.add_mutually_exclusive_group().add_argument
     memory(
         "--budgets", "--budget", default="8MiB", metavar="SIZES", help="one or more, such as 256KiB,1MiB,4MiB (8MiB)"
@@ -85,7 +87,12 @@ def add(commands: Any) -> None:
     )
     option("--seeds", type=int, default=3, metavar="N", help="runs of each; from 3 on intervals are over seeds (3)")
     option("--seed", type=int, default=1, metavar="N", help="the first seed (1)")
-    option("--warm", type=float, default=0.2, metavar="SHARE", help="the first windows, which do not count (0.2)")
+    option(
+        "--warm",
+        type=float,
+        metavar="SHARE",
+        help="the first windows, which do not count (0.2); with --models the first events (0.4)",
+    )
     option("--jobs", type=int, default=1, metavar="J", help="processes that run at a time; each reads the data (1)")
     option("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for the table and the page (out)")
     add_learning(parser)
@@ -95,7 +102,10 @@ def add(commands: Any) -> None:
 
 def compare(options: argparse.Namespace) -> int:
     """Replay the data under every policy, budget and seed; leave a comparison in the folder ``--out``."""
+    options = _with_defaults(options)
     plan = _plan(options)
+    if options.models is not None:
+        return compare_models(options, plan.runs, plan.mean_sizes, plan.tape)
     out = made(options.out)
     reports: dict[int, Report] = {}
     # No figure of a run is to contain the compiler's time.
@@ -128,6 +138,15 @@ class _Plan(NamedTuple):
     """The data under the first seed, where it was read for that."""
 
 
+def _with_defaults(options: argparse.Namespace) -> argparse.Namespace:
+    """Return the options with what is usual where nothing was said."""
+    usual = _USUAL if options.models is None else _USUAL_OF_MODELS
+    told = {name: value for name, value in vars(options).items() if value is not None}
+    if options.models is None and options.policies is None:
+        raise UsageError("give --policies to compare, or --models; scall compare --help lists both")
+    return argparse.Namespace(**(vars(options) | usual | told))
+
+
 def _plan(options: argparse.Namespace) -> _Plan:
     """Return the settings of every run; refuse what any of them would be refused for, before the first begins.
 
@@ -135,15 +154,15 @@ def _plan(options: argparse.Namespace) -> _Plan:
     """
     _check(options)
     policies = _policies(options)
-    others = settings_of(options, policy=options.reference, memory={}, seed=str(options.seed))
+    others = settings_of(options, policy=policies[0], memory={}, seed=str(options.seed))
     window = others.windows.close_after
-    if parse_window(window).kind == "growth":
+    if options.models is None and parse_window(window).kind == "growth":
         raise UsageError(
             f"--window {window}: such windows differ by policy and could not be paired; give events or a time"
         )
     tape, words_by_budget = None, {}
     if options.mean_sizes is None:
-        memories = [{"memory.budget_bytes": parse_bytes(size)} for size in _listed("--budgets", options.budgets)]
+        memories = [{"memory.budget_bytes": parse_bytes(size)} for size in listed("--budgets", options.budgets)]
     else:
         tape = Tape.record(open_data(options, options.seed))
         sized = {words: memory_for(words, tape, exclude_seen=others.exclude_seen) for words in options.mean_sizes}
@@ -170,48 +189,20 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError(f"--seeds {options.seeds}: give a number from 1 to {_MAX_SEEDS}")
     if options.jobs < 1:
         raise UsageError(f"--jobs {options.jobs}: give at least 1")
+    if options.models is not None:
+        check_models(options.models)
+        if options.jobs > 1:
+            raise UsageError(f"--jobs {options.jobs}: models are timed, so they run one after another; leave it out")
     if not 0 <= options.warm < 1:
-        raise UsageError(f"--warm {options.warm:g}: give a share of the windows, from 0 to less than 1")
+        raise UsageError(f"--warm {options.warm:g}: give a share of the stream, from 0 to less than 1")
     for name in sorted(_VARIED.keys() & parse_assignments(options.set).keys()):
         raise UsageError(f"--set {name}: this is what is compared; give {_VARIED[name]} instead")
 
 
 def _policies(options: argparse.Namespace) -> list[str]:
-    """Return the policies by name, each once, the reference among them."""
-    names = [name for asked in _listed("--policies", options.policies) for name in expand(asked)]
-    return list(dict.fromkeys([options.reference, *names]))
-
-
-def _listed(option: str, text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UsageError(f"{option} {text!r} names nothing: give one or more, with commas between")
-    return names
-
-
-class _Stage:
-    """Runs the loop again and again over data that is read once: a file in all, a world once for each seed."""
-
-    def __init__(self, options: argparse.Namespace, tape: Tape | None = None) -> None:
-        self._options = options
-        self._tape = tape
-        self._seed: int = options.seed
-        compile_kernels()
-
-    def run(self, settings: Settings, host: Host, note: Callable[[float], None]) -> Report:
-        """Run the loop under ``settings``; ``note`` hears now and then which share is done."""
-        policy, source = build_policy(settings), self._source(settings.seed)
-        reading = {name: getattr(self._options, name) for name in READING_OPTIONS}
-        identity = msgspec.to_builtins(settings) | {"data": source.name} | reading
-        ports = Ports(source, NoLetters(), NoCheckpoints(), policy, _Meter(source.num_records, note), host)
-        return Pipeline(ports, build_trainer(settings), identity, versions()).run()
-
-    def _source(self, seed: int) -> Source:
-        # A file's events are the same under every seed, but for the order of ties.
-        if self._tape is None or (is_world(self._options) and seed != self._seed):
-            self._tape, self._seed = Tape.record(open_data(self._options, seed)), seed
-        source = self._tape.reopened()
-        return TieShuffled(source, seed) if has_ties_to_shuffle(self._options) else source
+    """Return the policies by name, each once, the reference first; of models the reference is no policy."""
+    names = [name for asked in listed("--policies", options.policies) for name in expand(asked)]
+    return list(dict.fromkeys([options.reference, *names] if options.models is None else names))
 
 
 Runs = Iterator[tuple[int, Report]]
@@ -220,7 +211,7 @@ Runs = Iterator[tuple[int, Report]]
 
 def _run_here(plan: _Plan, options: argparse.Namespace, process: ThisProcess, display: ComparisonProgress) -> Runs:
     """Run one after another in this process, until someone asks to stop."""
-    stage, done = _Stage(options, plan.tape), [0.0] * len(plan.runs)
+    stage, done = Stage(options, plan.tape), [0.0] * len(plan.runs)
     for number, settings in enumerate(plan.runs):
         if process.stop_requested():
             return
@@ -263,7 +254,7 @@ class _Worker(ThisProcess):
     def __init__(self, options: argparse.Namespace, stop: Any, done: MutableSequence[float]) -> None:
         super().__init__()
         self.done = done
-        self.stage = _Stage(options)
+        self.stage = Stage(options)
         self._stop = stop
 
     def stop_requested(self) -> bool:
@@ -285,14 +276,3 @@ def _run(number: int, settings: Settings) -> Report:
     worker = _worker
     assert worker is not None
     return worker.stage.run(settings, worker, lambda share: worker.done.__setitem__(number, share))
-
-
-class _Meter(Silence):
-    """A reporter that tells nothing but the share that is done."""
-
-    def __init__(self, num_records: int | None, note: Callable[[float], None]) -> None:
-        self._num_records = num_records or 1
-        self._note = note
-
-    def progress(self, progress: Progress) -> None:
-        self._note(progress.counts.events / self._num_records)

@@ -84,6 +84,14 @@ def mean_sizes(text: str) -> list[int]:
     return [mean_size(word) for word in text.split(",")]
 
 
+def listed(option: str, text: str) -> list[str]:
+    """Return the names that an option lists with commas between; raises UsageError where there is none."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError(f"{option} {text!r} names nothing: give one or more, with commas between")
+    return names
+
+
 def memory_for(words: int, tape: Tape, *, exclude_seen: bool) -> dict[str, Any]:
     """Return the settings under which every user and item on the tape could own so many words at once.
 
