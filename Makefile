@@ -1,6 +1,6 @@
 # make demo    replay a synthetic world (and film ratings, where they are) and say where the page is
 # make demo-kafka    a broker, a feed, and the service on it, killed half way
-# make test    everything that continuous integration runs
+# make test    everything that continuous integration runs; WORKERS=4 on a larger machine
 # make bench   the figures of the README's results
 # make known-answers    does the agent find the best size plan where it is known (a quarter of an hour)
 # make soak MINUTES=10 SEED=7    the service asked, flooded, dripped on, killed and out of disk
@@ -13,6 +13,7 @@ FILMS := $(wildcard ../shared/data/movietweetings_142k.csv.gz)
 N ?= 300
 SEED ?= 7
 MINUTES ?= 10
+WORKERS ?= 2
 SOURCES := stream agents simulators tests
 
 .PHONY: demo demo-kafka test lint types bench known-answers soak kill-matrix clean
@@ -31,7 +32,7 @@ demo-kafka: .venv/installed-tests
 	$(BIN)/python -m tests.demo_kafka
 
 test: .venv/installed-tests lint types
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-tests
 	$(BIN)/ruff format --check $(SOURCES)

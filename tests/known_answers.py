@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +32,9 @@ class Silent:
     def score(self, score: sac.Score) -> None: ...
 
 
-def environment(worlds: Sequence[str], seed: int, num_windows: int) -> EmbeddingSizes:
-    """Return an environment over planted worlds, each under the settings in which its answer is clear."""
+@cache
+def environment(worlds: tuple[str, ...], seed: int, num_windows: int) -> EmbeddingSizes:
+    """Return an environment over planted worlds, each under the settings in which its answer is clear; one for all."""
     streams = []
     for name in worlds:
         world = PlantedWorld(name, seed)
@@ -53,7 +54,7 @@ def learn(env: EmbeddingSizes, steps: int) -> Trained:
 
 def try_out(trained: Trained, name: str, num_windows: int) -> list[Found]:
     """Let an agent live through episodes of a world of another seed."""
-    env = environment([name], 2, num_windows)
+    env = environment((name,), 2, num_windows)
     world = PlantedWorld(name, 2)
     found, actions = [], ACTION_SPACES[trained.actions]
     for snapshot in range(len(env.scene(0).snapshots)):

@@ -1,19 +1,21 @@
 """``scall search``: a policy out of data and worlds, the same for the same command, and what is refused."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from agents import sac
 from agents.trained import load
 from stream.__main__ import main
 from stream.core.observation import OBSERVATION_LENGTH
 
 Told = pytest.CaptureFixture[str]
 SMALL = (
-    *("--world", "drift", "--limit", "10000", "--window", "1000events", "--episode", "2", "--snapshots", "6"),
-    *("--mean-sizes", "4", "--eval-sample", "0.2", "--evaluate-every", "160", "--quiet"),
+    *("--world", "drift", "--limit", "5000", "--window", "500events", "--episode", "2", "--snapshots", "6"),
+    *("--mean-sizes", "4", "--eval-sample", "0.2", "--evaluate-every", "32", "--quiet"),
 )
 
 
@@ -21,10 +23,18 @@ def search(path: Path, *more: str) -> int:
     return main(["search", *SMALL, "--out", str(path), *more])
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_updates() -> Iterator[None]:
+    """What is found need not be good here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sac, "FIRST_UPDATES", 100)
+        yield
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("policy")
-    assert search(folder / "policy.npz", "--steps", "176", "--logs", str(folder / "logs")) == 0
+    assert search(folder / "policy.npz", "--steps", "48", "--logs", str(folder / "logs")) == 0
     return folder / "policy.npz"
 
 
@@ -34,7 +44,7 @@ def test_a_policy_is_written_with_all_that_it_came_from(found: Path) -> None:
     assert provenance["data"] == [["synthetic:drift", {}]]
     assert (provenance["seed"], provenance["mean_sizes"], provenance["learner"]) == (1, [4], "sac")
     assert {"numpy", "torch", "stable-baselines3", "gymnasium", "scall-stream"} <= provenance["versions"].keys()
-    assert [step for step, *_ in provenance["learning_curve"]] == [0, 160, 176]
+    assert [step for step, *_ in provenance["learning_curve"]] == [0, 32, 48]
     assert json.loads(json.dumps(provenance)) == provenance
 
 
@@ -50,7 +60,7 @@ def test_logs_can_be_read_by_tensorboard(found: Path) -> None:
 
 
 def test_the_same_command_finds_the_same_policy(found: Path, tmp_path: Path) -> None:
-    assert search(tmp_path / "again.npz", "--steps", "176") == 0
+    assert search(tmp_path / "again.npz", "--steps", "48") == 0
     observation = np.random.default_rng(1).uniform(-1, 1, OBSERVATION_LENGTH).astype(np.float32)
     again, first = load(tmp_path / "again.npz"), load(found)
     assert (again.act(observation) == first.act(observation)).all()

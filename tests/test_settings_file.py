@@ -25,7 +25,7 @@ SAMPLE = (Path(__file__).parents[1] / "docker" / "service.toml").read_text()
 FULL = re.sub(r"^#(?=\w)", "", SAMPLE, flags=re.MULTILINE)
 """The sample with every key set."""
 SECRETS = {"ca.pem": "", "client.pem": "", "client.key": "", "key-password": "sesame\n"}
-ENVIRONMENT = {"KAFKA_PASSWORD": "open", "SCALL_TOKEN": "0123456789abcdef"}
+ENVIRONMENT = {"KAFKA_PASSWORD": "mellon", "SCALL_TOKEN": "0123456789abcdef"}
 MINIMAL = {
     "kafka.bootstrap_servers": '["localhost:9092"]',
     "kafka.topics": '["clicks"]',
@@ -33,7 +33,7 @@ MINIMAL = {
     "checkpoints.folder": '"model"',
 }
 SASL = {f"kafka.security.{name}": value for name, value in {
-    "protocol": '"SASL_SSL"', "mechanism": '"PLAIN"', "username": '"scall"', "password": '"open"'
+    "protocol": '"SASL_SSL"', "mechanism": '"PLAIN"', "username": '"scall"', "password": '"mellon"'
 }.items()}  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def test_the_sample_has_no_mistake(tmp_path: Path) -> None:
 def test_the_sample_with_every_key_set_has_no_mistake(folder: Path) -> None:
     assert mistakes_of(folder, FULL, ENVIRONMENT) == []
     security = load_service(write(folder, FULL), ENVIRONMENT).kafka.security
-    assert (security.password, security.key_password) == ("open", "sesame")
+    assert (security.password, security.key_password) == ("mellon", "sesame")
 
 
 def test_the_sample_shows_every_key_in_its_section() -> None:
@@ -210,8 +210,8 @@ def test_relative_paths_start_from_the_files_folder(folder: Path, monkeypatch: p
 def test_a_secret_may_come_from_the_environment_or_a_file(folder: Path) -> None:
     inside = load(folder, SASL).kafka.security
     from_environment = {"kafka.security.password": '{ env = "P" }', "kafka.security.username": '{ env = "U" }'}
-    assert load(folder, SASL | from_environment, {"P": "open", "U": "scall"}).kafka.security == inside
-    (folder / "password").write_text("open\r\n")
+    assert load(folder, SASL | from_environment, {"P": "mellon", "U": "scall"}).kafka.security == inside
+    (folder / "password").write_text("mellon\r\n")
     assert load(folder, SASL | {"kafka.security.password": '{ file = "password" }'}).kafka.security == inside
     absolute = f"{{ file = '{folder / 'password'}' }}"
     assert load(folder, SASL | {"kafka.security.password": absolute}).kafka.security == inside
@@ -471,7 +471,7 @@ def test_every_number_has_bounds(tmp_path: Path, path: str) -> None:
         ({"ca_file": '" "'}, "ca_file is no path: name a file, or leave it out"),
         ({"certificate_file": '"client.pem"'}, "key_file is missing: certificate_file needs it"),
         ({"key_file": '"client.key"'}, "certificate_file is missing: key_file needs it"),
-        ({"key_password": '"open"'}, "key_file is missing: key_password needs it"),
+        ({"key_password": '"mellon"'}, "key_file is missing: key_password needs it"),
         ({"password": '{ env = "NONE" }'}, "password: the environment variable that it names is not set; set it"),
         ({"password": '{ file = "none" }'}, "password: the file that it names cannot be read: No such file"),
         ({"password": '{ file = "bytes" }'}, "password: the file that it names is not UTF-8 text"),
@@ -524,7 +524,7 @@ def test_no_secret_is_ever_shown(folder: Path, values: dict[str, str], colour: b
 
 def test_a_service_that_is_printed_shows_no_secret(folder: Path) -> None:
     service = load_service(write(folder, FULL), ENVIRONMENT)
-    for secret in ("open", "sesame", "client.key", "SCRAM", ENVIRONMENT["SCALL_TOKEN"]):
+    for secret in ("mellon", "sesame", "client.key", "SCRAM", ENVIRONMENT["SCALL_TOKEN"]):
         assert secret not in f"{service!r} {service.kafka.security!r} {service.http!r} {service.identity()}"
 
 

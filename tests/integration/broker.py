@@ -24,6 +24,8 @@ from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.errors import RetriableError
 
+from tests.integration.turns import turn
+
 BESIDE_THE_CHECKOUT = Path(__file__).parents[2] / "../shared/kafka/lib"
 POM = Path(__file__).with_name("pom.xml")
 JAVA = (
@@ -36,6 +38,7 @@ TETHER = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 # Below the ports that systems give to outgoing connections: otherwise a client that knocks while the broker is away may
 # be given the broker's own port, and keeps it.
 PORTS = range(20_000, 32_000)
+MAX_WORKERS = 64
 START_S = 60
 STOP_S = 30
 
@@ -167,7 +170,8 @@ class OwnBroker(Broker):
             self.folder.mkdir(parents=True, exist_ok=True)
             server.write_text("".join(f"{name}={value}\n" for name, value in self._properties.items()))
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            self._run("kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(server))
+            # In one word with its name, for one id in 64 begins with a dash.
+            self._run("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(server))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*TETHER, *JAVA, "-cp", self._classpath, "kafka.Kafka", str(server)],
@@ -248,8 +252,10 @@ class OwnBroker(Broker):
 
 def free_ports(number: int) -> list[int]:
     """Return different ports of loopback that nobody listens at."""
+    # Test workers draw from parts of their own, so that no two find the same port before either listens there.
+    own = PORTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % MAX_WORKERS :: MAX_WORKERS]
     found: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):
+    for port in random.sample(own, len(own)):
         with socket.socket() as candidate:
             candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -259,7 +265,7 @@ def free_ports(number: int) -> list[int]:
         found.append(port)
         if len(found) == number:
             return found
-    raise RuntimeError(f"no {number} ports of {PORTS} are free")
+    raise RuntimeError(f"no {number} ports of {own} are free")
 
 
 @cache
@@ -285,7 +291,7 @@ def jars_of_maven() -> str | None:
     maven = shutil.which("mvn")
     if maven is None:
         return None
-    with TemporaryDirectory() as folder:
+    with turn("maven"), TemporaryDirectory() as folder:
         output = Path(folder) / "classpath"
         goal = ("dependency:build-classpath", f"-Dmdep.outputFile={output}")
         command = [maven, "--quiet", "--batch-mode", "--file", str(POM), *goal]

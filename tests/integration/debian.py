@@ -7,6 +7,8 @@ from contextlib import suppress
 
 import pytest
 
+from tests.integration.turns import turn
+
 INSTALL_S = 240
 
 
@@ -14,8 +16,11 @@ def program_or_skip(name: str, package: str) -> str:
     """Return the path of a program."""
     path = shutil.which(name)
     if path is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        _install(package)
-        path = shutil.which(name)
+        with turn("apt"):
+            path = shutil.which(name)
+            if path is None:
+                _install(package)
+                path = shutil.which(name)
     if path is None:
         pytest.skip(f"needs {name}: apt-get install {package}")
     return path

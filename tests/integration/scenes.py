@@ -26,8 +26,9 @@ from tests.kill_matrix.trouble import MAX_RECORD_BYTES, Trouble
 PATIENCE_S = 60
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def launcher() -> Iterator[Launcher]:
+    """One launcher for all tests: it takes seconds to load everything."""
     with Launcher() as launcher:
         yield launcher
 
@@ -89,6 +90,12 @@ def wait_until(is_so: Callable[[], bool], service: Service, seconds: float = PAT
     while not is_so():
         assert time.monotonic() < deadline, service.told()
         time.sleep(0.05)
+
+
+def kill(living: Living) -> None:
+    """Kill a life, and wait until it is gone and its folder free."""
+    living.send(signal.SIGKILL)
+    assert living.wait(PATIENCE_S) == -signal.SIGKILL
 
 
 def stop(living: Living) -> float:

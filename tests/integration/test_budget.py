@@ -1,13 +1,9 @@
 """The budget of a service on a real broker, changed while it runs: nothing is lost or doubled, and it stands."""
 
-import signal
-
 import pytest
 
 from stream.__main__ import main
-from tests.integration.scenes import PATIENCE_S, Scene, stop, wait_until
-from tests.integration.scenes import launcher as launcher
-from tests.integration.scenes import scene as scene
+from tests.integration.scenes import PATIENCE_S, Scene, kill, stop, wait_until
 from tests.kill_matrix.service import Service
 
 KIB = 1024
@@ -31,8 +27,7 @@ def test_a_service_goes_on_under_other_budgets_and_after_its_death(
         assert main(["budget", size, "--config", str(service.config), "--wait", f"{PATIENCE_S}s"]) == 0, service.told()
         assert capsys.readouterr().out.endswith(f"the budget is now {size[:-3]} KiB\n")
         assert budget_of(service) == int(size[:-3]) * KIB
-    living.send(signal.SIGKILL)
-    living.wait(PATIENCE_S)
+    kill(living)
     scene.feeder.feed(200)
     again = scene.start(service)
     wait_until(lambda: scene.has_caught_up(service), service)

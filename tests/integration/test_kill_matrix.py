@@ -9,7 +9,6 @@ from stream.adapters.checkpoint import newest_file
 from stream.adapters.checkpoint_file import read_checkpoint
 from stream.core.memory import COMPACTIONS, EVICTED_ITEMS, EVICTED_USERS
 from tests.integration.broker import Broker
-from tests.integration.scenes import launcher as launcher
 from tests.kill_matrix.feeder import Feeder
 from tests.kill_matrix.findings import Findings
 from tests.kill_matrix.launcher import Launcher

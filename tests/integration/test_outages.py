@@ -13,9 +13,7 @@ import pytest
 from stream.errors import StorageError
 from stream.service_settings import CLIENTS
 from tests.integration.broker import Broker
-from tests.integration.scenes import PATIENCE_S, Running, Scene, open_scene, stop, wait_until
-from tests.integration.scenes import launcher as launcher
-from tests.integration.scenes import scene as scene
+from tests.integration.scenes import PATIENCE_S, Running, Scene, kill, open_scene, stop, wait_until
 from tests.kill_matrix.findings import NOTHING, look_at_checkpoint, look_at_end
 from tests.kill_matrix.launcher import Launcher
 from tests.kill_matrix.service import Service
@@ -69,7 +67,7 @@ def test_a_service_killed_while_the_broker_hangs_doubles_nothing(scene: Scene) -
     scene.broker.pause()
     try:
         time.sleep(0.3)
-        living.send(signal.SIGKILL)
+        kill(living)
         again = scene.start(service)
         time.sleep(0.5)
     finally:

@@ -10,7 +10,6 @@ from stream.adapters.checkpoint import newest_file, read_header
 from stream.service_settings import CLIENTS
 from tests.doubles import write_clicks
 from tests.integration.broker import Broker
-from tests.integration.scenes import launcher as launcher
 from tests.kill_matrix.findings import compare
 from tests.kill_matrix.launcher import Launcher
 from tests.kill_matrix.life import Life

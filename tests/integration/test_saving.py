@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,9 +14,7 @@ from stream.commands.run import Part
 from stream.errors import StorageError
 from stream.service_settings import CLIENTS
 from tests.integration.broker import Broker
-from tests.integration.scenes import PATIENCE_S, Running, Scene, open_scene, stop, wait_until
-from tests.integration.scenes import launcher as launcher
-from tests.integration.scenes import scene as scene
+from tests.integration.scenes import PATIENCE_S, Running, Scene, kill, open_scene, stop, wait_until
 from tests.kill_matrix.findings import NOTHING, compare, look_at_checkpoint, look_at_end
 from tests.kill_matrix.launcher import Launcher
 from tests.kill_matrix.trouble import Trouble
@@ -27,7 +24,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_nothing_is_doubled
     service = scene.service()
     living = scene.start(service)
     wait_until(lambda: scene.has_caught_up(service), service)
-    living.send(signal.SIGKILL)
+    kill(living)
     scene.feeder.feed(100)
     newest = newest_file(service.checkpoints)
     newest.write_bytes(newest.read_bytes()[:-100])
@@ -57,7 +54,7 @@ def test_a_service_that_stands_by_takes_over_when_the_first_is_killed(scene: Sce
     waiting = scene.start(second, standby=True)
     wait_until(lambda: "standing by" in second.told(), second)
     scene.feeder.feed(60)
-    first.send(signal.SIGKILL)
+    kill(first)
     scene.feeder.feed(60)
     wait_until(lambda: scene.has_caught_up(service), second)
     stop(waiting)
@@ -143,7 +140,7 @@ def test_events_of_a_clock_that_jumped_back_are_learnt_where_late_ones_are(
         service, whole = (scene.service(name, windows=windows) for name in ("killed", "uninterrupted"))
         living = scene.start(service)
         wait_until(lambda: bool(service.position()), service)
-        living.send(signal.SIGKILL)
+        kill(living)
         assert scene.ends_well(service)
         assert scene.ends_well(whole)
         assert compare(service.checkpoints, whole.checkpoints) == []

@@ -2,15 +2,12 @@
 
 import json
 import re
-import signal
 import urllib.request
 from contextlib import suppress
 from typing import Any
 from urllib.error import HTTPError
 
-from tests.integration.scenes import PATIENCE_S, Scene, stop, wait_until
-from tests.integration.scenes import launcher as launcher
-from tests.integration.scenes import scene as scene
+from tests.integration.scenes import PATIENCE_S, Scene, kill, stop, wait_until
 from tests.kill_matrix.service import Service
 
 TOKEN = "known-to-operators-alone"
@@ -63,8 +60,7 @@ def test_a_service_is_asked_for_items_state_and_budget_and_is_back_after_its_dea
     wait_until(lambda: ask(f"{url}/v1/state")["status"]["budget_bytes"] == 300 * 1024, service)
     windows = [window["index"] for window in ask(f"{url}/v1/windows")]
     assert windows == list(range(len(windows)))
-    living.send(signal.SIGKILL)
-    living.wait(PATIENCE_S)
+    kill(living)
     again = scene.start(service)
     url = url_of(service, 2)
     wait_until(lambda: has_caught_up(url, total), service)

@@ -1,14 +1,11 @@
 """The service itself under the eyes of a real Prometheus: it learns, is killed, and comes back."""
 
-import signal
 from collections import Counter
 from pathlib import Path
 
 from tests.integration.broker import free_ports
 from tests.integration.prometheus import running_prometheus
-from tests.integration.scenes import PATIENCE_S, Scene, stop, wait_until
-from tests.integration.scenes import launcher as launcher
-from tests.integration.scenes import scene as scene
+from tests.integration.scenes import Scene, kill, stop, wait_until
 
 
 def test_prometheus_sees_a_service_learn_die_and_come_back(scene: Scene, tmp_path: Path) -> None:
@@ -29,8 +26,7 @@ def test_prometheus_sees_a_service_learn_die_and_come_back(scene: Scene, tmp_pat
         assert prometheus.query("sum without (line) (scall_ledger_bytes) <= scall_budget_bytes")
         assert prometheus.query("scall_resident_memory_bytes > 1e7")
 
-        living.send(signal.SIGKILL)
-        living.wait(PATIENCE_S)
+        kill(living)
         # No alert yet, but it is under observation.
         prometheus.wait_for('ALERTS{alertname="ScallDown", alertstate="pending"}')
         known = len(reasons)

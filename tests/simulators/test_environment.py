@@ -30,7 +30,9 @@ from stream.pipeline import Pipeline, Ports
 from tests.doubles import Letters
 
 Action = NDArray[np.float32]
-SMALL: dict[str, Any] = {"limit": 9_000, "window": "1000events", "episode_windows": 3, "num_snapshots": 12}
+SMALL: dict[str, Any] = {"limit": 4_500, "window": "500events", "episode_windows": 3, "num_snapshots": 12}
+SHORT = SMALL | {"limit": 3_000}
+"""For what is the same however long a stream is."""
 STEEP = np.array([-0.5, 0.3, -0.6], np.float32)
 ID = "simulators.environment:scall/EmbeddingSizes-v0"
 
@@ -57,8 +59,8 @@ def episode(env: EmbeddingSizes, action: Action, **options: int) -> list[tuple[A
 def test_gymnasium_and_stable_baselines_find_nothing_to_complain_about() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_for_gymnasium(gymnasium.make(ID, render_mode="rgb_array", **SMALL).unwrapped)
-        check_for_sb3(EmbeddingSizes(**SMALL), warn=True)
+        check_for_gymnasium(gymnasium.make(ID, render_mode="rgb_array", **SHORT).unwrapped)
+        check_for_sb3(EmbeddingSizes(**SHORT), warn=True)
 
 
 def test_it_can_be_made_by_name_without_an_import() -> None:
@@ -68,7 +70,7 @@ def test_it_can_be_made_by_name_without_an_import() -> None:
 
 
 def test_it_can_be_vectorised() -> None:
-    envs = gymnasium.make_vec(ID, num_envs=2, vectorization_mode="sync", **SMALL)
+    envs = gymnasium.make_vec(ID, num_envs=2, vectorization_mode="sync", **SHORT)
     envs.reset(seed=3)
     _, rewards, *_ = envs.step(np.stack([STEEP, -STEEP]))
     assert rewards.shape == (2,)
@@ -255,9 +257,9 @@ def test_a_budget_too_small_is_refused_and_the_episode_goes_on(env: EmbeddingSiz
 
 
 def test_every_stream_is_combined_with_every_budget() -> None:
-    tapes = [Tape.record(open_world(name, 1, 8_000)) for name in ("drift", "churn")]
+    tapes = [Tape.record(open_world(name, 1, 4_000)) for name in ("drift", "churn")]
     streams = [Stream(tapes[0], {}), Stream(tapes[1], {"exclude_seen": True})]
-    env = EmbeddingSizes(streams, mean_sizes=[2, 8], window="1000events", episode_windows=2, num_snapshots=2)
+    env = EmbeddingSizes(streams, mean_sizes=[2, 8], window="500events", episode_windows=2, num_snapshots=2)
     begun = [env.reset(options={"scene": scene, "snapshot": 0})[1] for scene in range(env.num_scenes)]
     assert [info["data"] for info in begun] == ["synthetic:drift"] * 2 + ["synthetic:churn"] * 2
     budgets = [info["budget_bytes"] for info in begun]
@@ -267,7 +269,7 @@ def test_every_stream_is_combined_with_every_budget() -> None:
 
 
 def test_parts_of_a_stream_do_not_overlap() -> None:
-    whole = EmbeddingSizes(limit=20_000, window="1000events", episode_windows=3, num_snapshots=90)
+    whole = EmbeddingSizes(limit=10_000, window="500events", episode_windows=3, num_snapshots=90)
     spans = []
     for part in (whole.within(0, 0.5), whole.within(0.5, 1)):
         windows = [snapshot.window for snapshot in part.scene(0).snapshots]
@@ -279,7 +281,7 @@ def test_parts_of_a_stream_do_not_overlap() -> None:
 
 
 def test_parts_go_on_side_by_side() -> None:
-    whole = EmbeddingSizes(limit=12_000, window="1000events", episode_windows=3, num_snapshots=12)
+    whole = EmbeddingSizes(limit=6_000, window="500events", episode_windows=3, num_snapshots=12)
     one, other = whole.within(0, 0.5), whole.within(0.5, 1)
     alone = episode(one, STEEP, scene=0, snapshot=0)
     one.reset(options={"scene": 0, "snapshot": 0})
@@ -315,7 +317,7 @@ def test_the_picture_shows_sizes_by_rank(env: EmbeddingSizes) -> None:
 
 @pytest.fixture
 def drawn() -> Iterator[EmbeddingSizes]:
-    env = EmbeddingSizes(render_mode="rgb_array", **SMALL)
+    env = EmbeddingSizes(render_mode="rgb_array", **SHORT)
     env.reset(seed=1)
     yield env
     env.close()
