@@ -63,7 +63,8 @@ class EmbeddingSizes(gymnasium.Env[Observation, Numbers]):
     (:class:`Stream`), or a list of them. ``budget_bytes`` is a budget or a list; ``mean_sizes``, instead, are the words
     that every user and item of the stream could own at once (where the stream's own settings have no budget). Every
     stream is combined with every budget: a *scene*.
-    ``settings`` are any others (:func:`stream.config.make_settings`).
+    ``settings`` are any others (:func:`stream.config.make_settings`). Each scene is lived through ``num_lives`` times
+    beforehand, once with uniform sizes (:func:`simulators.scenes.live_through`).
 
     ``reset(options=...)`` takes ``scene`` and ``snapshot`` (numbers) to begin at a certain place, ``windows`` for an
     episode of another length, and ``budget_bytes`` for one under another budget than the scene's.
@@ -91,6 +92,7 @@ class EmbeddingSizes(gymnasium.Env[Observation, Numbers]):
         window: str = "5000events",
         episode_windows: int = 8,
         num_snapshots: int = 8,
+        num_lives: int = 6,
         action: str = "scall",
         limit: int | None = 100_000,
         settings: dict[str, Any] | None = None,
@@ -104,7 +106,7 @@ class EmbeddingSizes(gymnasium.Env[Observation, Numbers]):
         self.action_space = spaces.Box(-1.0, 1.0, (self.actions.length,), np.float32)
         self.observation_space = spaces.Box(-1.0, 1.0, (OBSERVATION_LENGTH,), np.float32)
         values: dict[str, Any] = {**WIDE, "windows.close_after": window, **(settings or {})}
-        self._episode_windows, self._num_snapshots = episode_windows, num_snapshots
+        self._episode_windows, self._num_snapshots, self._num_lives = episode_windows, num_snapshots, num_lives
         self._plans: list[tuple[Tape, Settings]] = []
         for stream in _streams(data):
             of_stream = values | stream.settings
@@ -126,7 +128,8 @@ class EmbeddingSizes(gymnasium.Env[Observation, Numbers]):
         """Return a scene, living through it first where nobody asked before."""
         if number not in self._scenes:
             tape, settings = self._plans[number]
-            lives = live_through(tape, settings, self.actions, self._episode_windows, self._num_snapshots)
+            counts = self._episode_windows, self._num_snapshots, self._num_lives
+            lives = live_through(tape, settings, self.actions, *counts)
             self._scenes[number] = Scene(tape, settings, self._episode_windows, lives)
         return self._scenes[number]
 

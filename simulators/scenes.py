@@ -6,7 +6,7 @@ of events until new sizes have paid for what the old ones knew. On the way snaps
 (:mod:`stream.pipeline`) can go on as often as one likes, under anybody's decisions.
 """
 
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -27,8 +27,6 @@ from stream.ports import Checkpoint
 
 Observation = NDArray[np.float32]
 Numbers = NDArray[np.float32]
-NUM_LIVES: Final = 6
-"""The first with uniform sizes."""
 
 
 class Snapshot(NamedTuple):
@@ -101,8 +99,12 @@ class Scene:
         return self.trainer.evaluation.window()["all"]
 
 
-def live_through(tape: Tape, settings: Settings, actions: ActionSpace, num_windows: int, num_snapshots: int) -> Lives:
-    """Live through a stream NUM_LIVES times, and keep snapshots at even distances, as many of each life.
+def live_through(
+    tape: Tape, settings: Settings, actions: ActionSpace, num_windows: int, num_snapshots: int, num_lives: int
+) -> Lives:
+    """Live through a stream ``num_lives`` times, and keep snapshots at even distances, as many of each life.
+
+    The first life is with uniform sizes.
 
     ``settings`` say budget, window and share of tests. Behind each of the ``num_snapshots`` snapshots, fewer where the
     stream is short, lie at least ``num_windows`` more whole windows.
@@ -120,9 +122,9 @@ def live_through(tape: Tape, settings: Settings, actions: ActionSpace, num_windo
             f"{tape.name} fills {total} windows of {settings.windows.close_after}, "
             f"too few for episodes of {num_windows}: give more events, shorter windows or shorter episodes"
         )
-    begins = set(np.linspace(first, last, -(-num_snapshots // NUM_LIVES)).astype(int).tolist())
+    begins = set(np.linspace(first, last, -(-num_snapshots // num_lives)).astype(int).tolist())
     lives = Lives([], [], [])
-    for life in range(NUM_LIVES):
+    for life in range(num_lives):
         _live(tape, settings, actions, life, total, begins, lives)
     return lives
 
@@ -140,9 +142,10 @@ def count_windows(tape: Tape, settings: Settings) -> int:
 def _live(
     tape: Tape, settings: Settings, actions: ActionSpace, life: int, total: int, begins: set[int], lives: Lives
 ) -> None:
-    """Live through a stream, the first time with uniform sizes, else with one action, rather a moderate one."""
+    """Live through a stream: first with uniform sizes, then with one action, by turns a moderate one or any."""
     random = np.random.default_rng([settings.seed, life, settings.memory.budget_bytes])
-    action = random.triangular(-1, 0, 1, actions.length).astype(np.float32)
+    drawn = random.triangular(-1, 0, 1, actions.length) if life % 2 else random.uniform(-1, 1, actions.length)
+    action = drawn.astype(np.float32)
     trainer = build_trainer(settings)
     loop = _loop(tape.reopened(), trainer)
     before: tuple[Observation, Numbers] | None = None

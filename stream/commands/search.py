@@ -44,6 +44,10 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     option("--limit", type=int, default=150_000, metavar="N", help="events of each stream, at most (150000)")
     option("--snapshots", type=int, default=16, metavar="N", help="places in each stream where episodes begin (16)")
+    option(
+        "--lives", type=int, default=12, metavar="N",
+        help="times each stream is lived through beforehand: once with uniform sizes, then with any (12)",
+    )  # fmt: skip
     option("--window", default="5000events", metavar="RULE", help="when windows close (5000events)")
     option("--episode", type=int, default=8, metavar="N", help="windows of an episode (8)")
     option("--eval-sample", default="0.2", metavar="SHARE", help="share of the events tested (0.2)")
@@ -73,7 +77,7 @@ def search(options: argparse.Namespace) -> int:
     whole = EmbeddingSizes(**common)
     plan = sac.Plan(options.steps, options.evaluate_every, options.patience, options.seed, options.logs)
     with SearchProgress(options.steps, quiet=options.quiet) as progress:
-        progress.say(f"living through {whole.num_scenes} scenes, six times each")
+        progress.say(f"living through {whole.num_scenes} scenes, {options.lives} times each")
         env = whole.within(0, 1 - options.held_out)
         _require_windows_held_out(whole, options.held_out)
         trial = sac.Trial(whole.within(0, 1), _lives(whole), 1 - options.held_out)
@@ -119,6 +123,7 @@ def _check(options: argparse.Namespace) -> None:
         ("steps", 1),
         ("episode", 1),
         ("snapshots", 2),
+        ("lives", 2),
         ("evaluate_every", 1),
         ("patience", 1),
         ("limit", 1),
@@ -155,6 +160,7 @@ def _environment(options: argparse.Namespace) -> dict[str, Any]:
         "window": options.window,
         "episode_windows": options.episode,
         "num_snapshots": options.snapshots,
+        "num_lives": options.lives,
         "limit": options.limit,
         "action": options.actions,
         "settings": settings,
