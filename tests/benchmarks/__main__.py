@@ -14,6 +14,7 @@ BENCHMARKS = {
     "resizing": speed.resizing,
     "look_up": speed.look_up,
     "quality": quality.quality,
+    "ablations": quality.ablations,
     "churn": runs.churn,
     "end_to_end": runs.end_to_end,
     "start_up": runs.start_up,

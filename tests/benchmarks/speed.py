@@ -71,8 +71,8 @@ def learning() -> Figures:
     for name in ("ml100k", "movietweetings", "globo", "synthetic:drift"):
         events = events_of(name, 200_000)
         shape = shape_of(events)
-        uniform = sized_settings(shape, item_size=16, user_size=8, evaluation__sample=0)
-        elastic = sized_settings(shape, item_size=16, user_size=8, sizes__item_max=32)
+        uniform = sized_settings(shape, item_size=16, user_size=24, evaluation__sample=0)
+        elastic = sized_settings(shape, item_size=16, user_size=24, sizes__item_max=32)
         both = [rate_of(settings, events, curve) for settings, curve in ((uniform, "uniform"), (elastic, "powerlaw:1"))]
         ratio = both[1]["events_per_s"] / both[0]["events_per_s"]
         out[name] = {"uniform": both[0], "elastic": both[1], "elastic_to_uniform": round(ratio, 3)}
@@ -98,7 +98,7 @@ def plain() -> Figures:
 def resizing() -> Figures:
     """Plan and resize of 250,000 entities when everything moves, and each 2,000 events with 100,000 entities."""
     events = events_of("synthetic:churn", 1_100_000)
-    settings = sized_settings(shape_of(events), item_size=16, user_size=8, sizes__item_max=32, sizes__user_max=24)
+    settings = sized_settings(shape_of(events), item_size=16, user_size=24, sizes__item_max=32, sizes__user_max=24)
     recommender = build_trainer(settings).recommender
     decision = SizeDecision(settings.users_share, Curve("powerlaw", 1.0), Curve("powerlaw", 1.0))
     learn_until(recommender, events, decision, 250_000)

@@ -9,7 +9,7 @@ import numpy as np
 from simulators.datasets import open_dataset
 from simulators.synthetic import open_world
 from simulators.ties import TieShuffled
-from stream.config import Settings, make_settings
+from stream.config import Memory, Settings, make_settings
 from stream.core.event import EventBatch
 from stream.core.memory import budget_for
 from stream.ports import Source
@@ -79,18 +79,24 @@ def shape_of(events: EventBatch) -> Shape:
 
 
 def sized_settings(shape: Shape, *, item_size: int, user_size: int, pairs: bool = False, **values: Any) -> Settings:
-    """Return settings whose budget gives every user and item of the stream the sizes asked for, and no byte more."""
+    """Return settings whose budget gives every user and item of the stream the sizes asked for, and no byte more.
+
+    Where an item may be taken again, the filter of pairs taken has its share of the same budget, at the users' cost.
+    """
     num_pairs = shape.num_events if pairs else 0
     budget = budget_for(shape.num_users, shape.num_items, user_size, item_size, shape.id_bytes, num_pairs)
-    payload = shape.num_users * user_size + shape.num_items * item_size
+    of_items = shape.num_items * item_size
+    payload = shape.num_users * user_size + of_items
+    if not pairs:
+        payload -= round(budget * float(values.get("memory__seen_share", Memory().seen_share))) // 4
     return make_settings(
         {
             "memory.budget_bytes": budget,
             # Neither side may take the last sixteenth of the slots from the other.
             "memory.max_entities": round(1.07 * (shape.num_users + shape.num_items)) + 64,
-            "memory.seen_share": max(0.001, 4 * num_pairs / budget),
+            **({"memory.seen_share": 4 * num_pairs / budget} if pairs else {}),
             "exclude_seen": pairs,
-            "users_share": shape.num_users * user_size / payload,
+            "users_share": max(0.05, 1 - of_items / max(payload, 1)),
             "sizes.user_max": user_size,
             "sizes.item_max": item_size,
             **{name.replace("__", "."): value for name, value in values.items()},
