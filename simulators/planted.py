@@ -152,6 +152,7 @@ def _scarce(budget_bytes: int, max_entities: int, **other: Any) -> dict[str, Any
     return {
         "memory.budget_bytes": budget_bytes,
         "memory.max_entities": max_entities,
+        "memory.seen_share": 0.0,
         "sizes.user_min": 1,
         "sizes.user_max": 24,
         "sizes.item_min": 0,

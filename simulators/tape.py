@@ -1,10 +1,12 @@
 """A stream kept in memory, to be replayed as often as one likes without reading or decoding it again."""
 
 from bisect import bisect_right
+from math import ceil
 from typing import Any, Self
 
 import numpy as np
 
+from stream.config import Memory
 from stream.core.event import Origin, Poll
 from stream.core.memory import budget_for, slots_for, smallest_budget
 from stream.ports import Position, Source
@@ -83,7 +85,7 @@ class Tape:
     def sized_for(self, words: int, *, pairs: bool = False) -> dict[str, Any]:
         """Return the memory settings with which every user and item on the tape could own so many words at once.
 
-        With ``pairs`` there is room to remember every pair of user and item, too.
+        With ``pairs`` there is room to remember every pair of user and item, too, and else as many as usual.
         """
         events = [poll.events for poll in self._polls if poll.events.num_events]
         user, item, length = (
@@ -96,8 +98,11 @@ class Tape:
         num_slots = slots_for(num_users, len(items))
         budget = budget_for(num_users, len(items), words, words, id_bytes, num_pairs)
         seen_share = max(0.001, 4 * num_pairs / budget)
+        if not pairs:
+            seen_share = Memory().seen_share
+            budget = ceil(budget / (1 - seen_share))
         return {
-            "memory.budget_bytes": max(budget, smallest_budget(2, num_slots, seen_share if pairs else 0.0)),
+            "memory.budget_bytes": max(budget, smallest_budget(2, num_slots, seen_share)),
             "memory.max_entities": num_slots,
             "memory.seen_share": seen_share,
         }

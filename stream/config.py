@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from stream.core.memory import Layout, plan_layout
+from stream.core.memory import SLOT_BITS, Layout, plan_layout
 from stream.core.model import LOSSES, Hyper
 from stream.core.sizes import MAX_SIZE, SizeBounds
 from stream.core.windows import parse_window
@@ -28,14 +28,14 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_entities: int | None = None
     """Entities that the index can hold, instead: the arena gets all the rest."""
     seen_share: float = 0.125
-    """Share of the budget for the filter of pairs taken, with ``exclude_seen``."""
+    """Share of the budget for the filter of pairs taken."""
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The learner. Rates are Adagrad's, half-lives are in events."""
 
     loss: str = "softmax"
-    history: int = 8
+    history: int = 16
     """Most item ids in a user's history."""
     prior: bool = True
     """Popularity as an additive prior."""
@@ -47,7 +47,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     rate_lag: float = 0.02
     rate_gate: float = 0.02
     rate_prior: float = 0.01
-    rate_repeat: float = 0.02
+    rate_repeat: float = 0.15
     # With a point, for an integer would be another type to the compiler and cost a compilation.
     half_life_slow: float = 20_000.0
     half_life_mid: float = 2_000.0
@@ -106,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         fields = msgspec.structs.asdict(self.model)
         fields["loss"] = LOSSES[fields.pop("loss")]
         fields["num_ids"] = fields.pop("history")
+        fields["hides_taken"] = int(self.exclude_seen)
         fields["use_prior"] = int(fields.pop("prior"))
         return Hyper(**{name: fields[name] for name in Hyper._fields})
 
@@ -119,8 +120,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         max_entities = memory.max_entities
         if max_entities is not None:
             max_entities = max(_FEWEST_ENTITIES, max_entities * budget_bytes // memory.budget_bytes)
-        seen_share = memory.seen_share if self.exclude_seen else 0.0
-        return plan_layout(budget_bytes, memory.words_per_entity, max_entities, seen_share)
+        return plan_layout(budget_bytes, memory.words_per_entity, max_entities, memory.seen_share)
 
     def user_bounds(self) -> SizeBounds:
         """Return the sizes a user may have."""
@@ -139,6 +139,7 @@ PLAIN: Final = {
     "model.negatives_uniform": 1,
     "model.negatives_own": 0,
     "sizes.user_max": 32,
+    "memory.seen_share": 0.0,
 }
 """The plain setting: matrix factorisation with one uniform negative, the control."""
 WIDE: Final = {"sizes.item_max": 64, "sizes.item_min": 0, "sizes.user_min": 0}
@@ -249,8 +250,8 @@ def _ranges(settings: Settings) -> list[Range]:
         Range("seed", settings.seed, 0, 2**63 - 1),
         Range("users_share", settings.users_share, 0, 1),
         Range("memory.words_per_entity", memory.words_per_entity, 4, 2 * MAX_SIZE),
-        Range("memory.max_entities", entities, _FEWEST_ENTITIES, 2**30),
-        Range("memory.seen_share", memory.seen_share, 0.001, 0.9),
+        Range("memory.max_entities", entities, _FEWEST_ENTITIES, 2**SLOT_BITS),
+        Range("memory.seen_share", memory.seen_share, 0.001 if settings.exclude_seen else 0, 0.9, ("exclude_seen",)),
         Range("model.history", model.history, 0, MAX_HISTORY),
         Range("model.negatives_recent", model.negatives_recent, 0, 10_000),
         Range("model.negatives_uniform", model.negatives_uniform, fewest_uniform, 10_000, ("model.negatives_recent",)),

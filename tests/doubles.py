@@ -30,7 +30,7 @@ from stream.ports import Position, Reporter, Source
 
 FIRST_SECOND = 1_700_000_000
 TIGHT: Mapping[str, Any] = {
-    "memory.budget_bytes": 26 * 1024,
+    "memory.budget_bytes": 30 * 1024,
     "sizes.resize_every_events": 60,
     "evaluation.sample": 0.7,
     "windows.allowed_lateness_s": 60,

@@ -45,7 +45,7 @@ from tests.doubles import (
 from tests.test_live_loop import NOTHING, Clock, Scene, first, forever, refusing
 
 KIB = 1024
-PLAN = {60: 60 * KIB, 120: 27 * KIB, 180: 1 << 17, 240: 26 * KIB}
+PLAN = {60: 60 * KIB, 120: 31 * KIB, 180: 1 << 17, 240: 30 * KIB}
 WINDOW = {"windows__close_after": "90events", "windows__learn_late": True}
 
 Told = pytest.CaptureFixture[str]
@@ -62,14 +62,14 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 def test_a_budget_asked_for_is_in_force_at_the_end_of_the_window(case: Case, tmp_path: Path) -> None:
     report = replay(case, tmp_path, plan=PLAN)
-    assert [window.budget_bytes for window in report.windows] == [60 * KIB, 1 << 17, 26 * KIB, 26 * KIB]
+    assert [window.budget_bytes for window in report.windows] == [60 * KIB, 1 << 17, 30 * KIB, 30 * KIB]
     assert [window.counts.budget_changes for window in report.windows] == [1, 2, 1, 0]
     assert report.counts.budget_changes == 4
     assert report.counts.violations == 0
     assert report.counts.events == report.counts.learnt + report.counts.dead_letters == 320 + 2
     for part in (report, *report.windows):
         assert part.budget_bytes * 0.99 < part.peak_bytes <= part.budget_bytes
-    assert sum(line.bytes for line in report.ledger) <= 26 * KIB
+    assert sum(line.bytes for line in report.ledger) <= 30 * KIB
     # Up: room at once. Down: only what there is room for.
     entities = [window.num_users + window.num_items for window in report.windows]
     assert entities[1] > entities[0]
@@ -78,7 +78,7 @@ def test_a_budget_asked_for_is_in_force_at_the_end_of_the_window(case: Case, tmp
 
 def test_to_ask_for_the_budget_in_force_is_no_change() -> None:
     scene = Scene([first(40)])
-    scene.clock.budgets = [26 * KIB, 26 * KIB]
+    scene.clock.budgets = [30 * KIB, 30 * KIB]
     assert scene.run().counts.budget_changes == 0
     assert scene.clock.answers == [None]
 
@@ -89,7 +89,7 @@ def test_a_budget_too_small_is_told_of_and_the_old_one_stays() -> None:
     report = scene.run()
     too_small = "budget of {} bytes is too small: give at least --budget "
     assert len(scene.reporter.warnings) == 2
-    assert scene.reporter.warnings[0].startswith("the budget stays at 26,624 bytes: " + too_small.format("1,000"))
+    assert scene.reporter.warnings[0].startswith("the budget stays at 30,720 bytes: " + too_small.format("1,000"))
     assert scene.reporter.warnings[1].startswith("the budget stays at 40,960 bytes: " + too_small.format("2,000"))
     assert [str(answer).partition(" is too")[0] for answer in scene.clock.answers] == [
         *("budget of 1,000 bytes", "None", "budget of 2,000 bytes")
@@ -116,7 +116,7 @@ def learn(trainer: Trainer, num: int) -> None:
         at = step.reached
 
 
-@pytest.mark.parametrize("budget_bytes", [25 * KIB, 31_234, 1 << 20])
+@pytest.mark.parametrize("budget_bytes", [29 * KIB, 35_234, 1 << 20])
 def test_the_ledger_is_under_the_new_budget_at_once(budget_bytes: int) -> None:
     trainer = new_trainer(memory__budget_bytes=1 << 17)
     learn(trainer, 400)
@@ -156,7 +156,7 @@ def test_a_checkpoint_tells_its_budget(case: Case, tmp_path: Path, capsys: Told)
     assert main(["inspect", str(tmp_path / "checkpoints")]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["budget_bytes"] == 60 * KIB
-    assert told["settings"]["memory"]["budget_bytes"] == 26 * KIB
+    assert told["settings"]["memory"]["budget_bytes"] == 30 * KIB
 
 
 # Durable
@@ -252,7 +252,7 @@ def test_a_changed_budget_stands_until_the_settings_are_changed() -> None:
     stays = Scene([first(40, begin=120)], before=configured, memory__budget_bytes=33 * KIB)
     assert stays.run().budget_bytes == 33 * KIB
     back = Scene([first(1, begin=160)], before=stays)
-    assert back.run().budget_bytes == 26 * KIB
+    assert back.run().budget_bytes == 30 * KIB
 
 
 def test_a_run_is_resumed_under_another_budget(case: Case, tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "service.toml"
     path.write_text(
         'kafka.bootstrap_servers = ["localhost:9092"]\nkafka.topics = ["clicks"]\nkafka.group = "scall"\n'
-        'checkpoints.folder = "saved"\nmemory.budget_bytes = "26KiB"\n'
+        'checkpoints.folder = "saved"\nmemory.budget_bytes = "30KiB"\n'
     )
     return path
 
@@ -460,9 +460,9 @@ def test_a_size_that_is_none_or_too_small_is_refused(config: Path, capsys: Told)
 def test_what_the_service_refuses_is_told(config: Path, capsys: Told) -> None:
     folder = config.parent / "saved"
     # By the file there would be room: it was changed after the service had read it.
-    with Running(folder, exclude_seen=True, **{"memory.budget_bytes": 40 * KIB}) as service:
-        told = refusal(capsys, "26KiB", "--config", str(config))
-        assert told.startswith(f"the service on {folder} keeps its budget: budget of 26,624 bytes is too small: give ")
+    with Running(folder, **{"memory.seen_share": 0.3, "memory.budget_bytes": 40 * KIB}) as service:
+        told = refusal(capsys, "30KiB", "--config", str(config))
+        assert told.startswith(f"the service on {folder} keeps its budget: budget of 30,720 bytes is too small: give ")
     assert service.reports[0].budget_bytes == 40 * KIB
 
 

@@ -31,8 +31,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
     "users_share": (0, 1),
     "memory.words_per_entity": (4, 510),
-    "memory.max_entities": (64, 2**30),
-    "memory.seen_share": (0.001, 0.9),
+    "memory.max_entities": (64, 2**28),
+    "memory.seen_share": (0, 0.9),
     "model.history": (0, 64),
     "model.negatives_recent": (0, 10_000),
     "model.negatives_uniform": (0, 10_000),
@@ -244,10 +244,13 @@ def test_the_learner_gets_the_settings_of_the_model() -> None:
     assert hyper.negatives_recent == Settings().model.negatives_recent
 
 
-def test_the_filter_of_pairs_has_room_only_where_what_was_taken_is_hidden() -> None:
+def test_the_filter_of_pairs_has_its_share_whether_it_hides_or_weighs() -> None:
     budget_bytes = Settings().memory.budget_bytes
-    assert Settings().layout() == plan_layout(budget_bytes, 12)
-    assert Settings(exclude_seen=True).layout() == plan_layout(budget_bytes, 12, seen_share=0.125)
+    for hides in (False, True):
+        assert Settings(exclude_seen=hides).layout() == plan_layout(budget_bytes, 12, seen_share=0.125)
+    assert make_settings({"memory.seen_share": 0}).layout().num_seen_sets == 0
+    with pytest.raises(UsageError, match=r"memory.seen_share = 0 is out of range: give a value from 0.001"):
+        make_settings({"memory.seen_share": 0, "exclude_seen": True})
     with pytest.raises(BudgetError, match="too small"):
         make_settings({"memory.budget_bytes": 1000}).layout()
 

@@ -39,7 +39,7 @@ from tests.core.twins import events_of
 from tests.doubles import DISK_STEPS, HastyDisk, Letters
 
 SETTINGS: Mapping[str, Any] = {
-    "memory.budget_bytes": 26 * 1024,
+    "memory.budget_bytes": 30 * 1024,
     "sizes.resize_every_events": 60,
     "evaluation.sample": 0.2,
     "windows.allowed_lateness_s": 5,

@@ -42,6 +42,8 @@ class Crowd(NamedTuple):
         needed = budget_for(*self)
         # Beside those in use there have to be slots that are not.
         needed += BYTES_PER_ENTITY_INDEX * (slots_for(self.num_users, self.num_items) - self.num_entities)
+        if not self.num_pairs:
+            needed = math.ceil(needed / (1 - Memory().seen_share))
         return math.ceil((needed + 64) / _ROUNDED_TO) * _ROUNDED_TO
 
     def settings(self, budget_bytes: int) -> Settings:

@@ -11,6 +11,7 @@ from numba import njit
 
 from stream.core import index
 from stream.core.event import ITEM, USER, mix64
+from stream.core.history import forget_items_gone
 from stream.core.memory import (
     ARENA_TOP,
     EVICTED_USERS,
@@ -251,13 +252,4 @@ def _forget_evicted_items(m: Memory, num_ids: int) -> None:
     begin, end = slots_of(m, USER)
     for slot in range(begin, end):
         if m.slots[slot].alive:
-            offset = np.int64(m.slots[slot].offset)
-            length = min(np.int64(m.slots[slot].size), num_ids)
-            kept = 0
-            for k in range(length):
-                item = m.words[offset + k]
-                if item >= 0 and m.slots[item].alive:
-                    m.words[offset + kept] = item
-                    kept += 1
-            for k in range(kept, length):
-                m.words[offset + k] = -1
+            forget_items_gone(m, slot, num_ids)

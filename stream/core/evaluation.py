@@ -20,7 +20,7 @@ from stream.core.stats import Quality
 GROUPS: Final = ("all", "first", "under_1h", "over_1h")
 """Events by the time since the user's last event."""
 _GROUP_OF_GAP: Final = np.array([1, 2, 2, 2, 2, 3, 3, 3])
-"""Group of each bucket of :func:`stream.core.model.gap_bucket`."""
+"""Group of each bucket of :func:`stream.core.history.gap_bucket`."""
 _BUFFERED: Final = 1024
 
 Columns = dict[str, NDArray[np.float64]]

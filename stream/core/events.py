@@ -11,9 +11,10 @@ from numba import njit
 
 from stream.core import arena, index, seen
 from stream.core.event import ITEM, USER
+from stream.core.history import gap_since, read_history, remember, session_at
 from stream.core.kernels import lean_on_context, learn_event
 from stream.core.memory import ITEM_TOP, NUM_LEARNT, ORIGIN_S, RECENT_NEXT, USER_TOP, Memory
-from stream.core.model import NUM_RATES, Hyper, Shared, Workspace, build_context, gap_since, history_length
+from stream.core.model import NUM_RATES, Hyper, Shared, Workspace, build_context
 from stream.core.numeric import FAST_MATH
 from stream.core.ranking import rank_item
 
@@ -53,18 +54,19 @@ def learn_events(
             if item < 0:
                 return i, num_new, item, ITEM
             num_new += 1
-            build_context(m, p, w.x, user, gap, h.num_ids)
+            past = read_history(m, w.items, w.pauses, user, gap, h.num_ids)
+            build_context(m, p, w, user, past.held, h.num_ids)
             lean_on_context(m, w.x, item, h.initial_context)
         learn_event(m, p, h, w, user, item, gap, weight[i])
         _count(m, p, user, item, growth)
-        _remember(m, h, user, item, time_s)
+        _enter(m, h, user, item, gap, time_s)
         if num_new >= max_new:
             return i + 1, num_new, 0, 0
     return end, num_new, 0, 0
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _remember(m: Memory, h: Hyper, user: int, item: int, time_s: int) -> None:
+def _enter(m: Memory, h: Hyper, user: int, item: int, gap: int, time_s: int) -> None:
     """Enter the event into the user's history, the recent items and the pairs taken."""
     # A time before the origin must not read as never seen, nor one long after it wrap around in 32 bits.
     # An event that comes late does not turn the user's clock back.
@@ -72,17 +74,13 @@ def _remember(m: Memory, h: Hyper, user: int, item: int, time_s: int) -> None:
         max(np.int64(m.slots[user].last_seen_s), time_s - m.counters[ORIGIN_S], np.int64(0)), _LATEST_S
     )
     m.slots[user].last_seen_s = since_origin_s
-    offset = np.int64(m.slots[user].offset)
-    length = history_length(m, user, h.num_ids)
-    for k in range(length - 1, 0, -1):
-        m.words[offset + k] = m.words[offset + k - 1]
-    if length > 0:
-        m.words[offset] = item
+    m.slots[user].session = session_at(m, user, gap)
+    remember(m, user, item, gap, h.num_ids)
     at = m.counters[RECENT_NEXT]
     m.recent[at] = item
     m.counters[RECENT_NEXT] = at + 1 if at + 1 < len(m.recent) else 0
     if len(m.seen) > 0:
-        seen.add(m, m.slots[user].key, m.slots[item].key)
+        seen.add(m, m.slots[user].key, m.slots[item].key, np.int64(m.slots[user].session))
     m.counters[NUM_LEARNT] += 1
 
 
@@ -122,12 +120,16 @@ def _rescale(m: Memory, q: int) -> None:
 
 @njit(cache=True, nogil=True, _nrt=False)
 def begin_test(m: Memory, p: Shared, h: Hyper, w: Workspace, user_key: Any, item_key: Any, timestamp_ms: int) -> Any:
-    """Look the two sides of an event up and build its context; return (user, item, gap, width), -1 for unknown."""
+    """Look the two sides of an event up and build its context; return (user, item, gap, width, past).
+
+    User and item are -1 where they are not known.
+    """
     user = index.find(m, user_key)
     item = index.find(m, item_key)
     gap = gap_since(m, user, timestamp_ms // 1000)
-    width = build_context(m, p, w.x, user, gap, h.num_ids)
-    return user, item, gap, width
+    past = read_history(m, w.items, w.pauses, user, gap, h.num_ids)
+    width = build_context(m, p, w, user, past.held, h.num_ids)
+    return user, item, gap, width, past
 
 
 @njit(cache=True, nogil=True, _nrt=False)
@@ -136,9 +138,9 @@ def rank_event(
 ) -> Any:
     """Rank an event's item as :func:`~stream.core.ranking.rank_item` does; return (gap, item), -1 for unknown.
 
-    An item that is not known, or that the filter of pairs holds for this user, gets no rank.
+    An item that is not known, or that is hidden from this user, gets no rank.
     """
-    user, item, gap, width = begin_test(m, p, h, w, user_key, item_key, timestamp_ms)
-    if item >= 0 and not seen.contains(m, user_key, item_key):
-        rank_item(m, p, h, w, width, gap, user, item, user_key, rank)
+    _, item, gap, width, past = begin_test(m, p, h, w, user_key, item_key, timestamp_ms)
+    if item >= 0 and not (h.hides_taken and seen.contains(m, user_key, item_key)):
+        rank_item(m, p, h, w, width, gap, past, item, user_key, rank)
     return gap, item

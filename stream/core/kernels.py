@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from stream.core import seen
+from stream.core.history import Past, mask_of, place_of, read_history
 from stream.core.memory import ITEM_TOP, Memory
 from stream.core.model import (
     LOGISTIC,
@@ -21,11 +23,9 @@ from stream.core.model import (
     Shared,
     Workspace,
     build_context,
-    history_length,
-    history_mask,
-    place_in_history,
 )
 from stream.core.numeric import FAST_MATH, exp32, log32
+from stream.core.ranking import weighs_taken
 from stream.core.sampling import draw_candidates, fill_log_q
 
 _f = np.float32
@@ -42,8 +42,9 @@ def learn_event(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, item: i
 @njit(cache=True, nogil=True, inline="always")
 def learn_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, gap: int, n: int, weight: Any) -> None:
     """Take one step on the loss of ``w.candidates[0]`` against the n - 1 candidates after it."""
-    width = build_context(m, p, w.x, user, gap, h.num_ids)
-    _score_candidates(m, p, h, w, user, gap, n, width)
+    past = read_history(m, w.items, w.pauses, user, gap, h.num_ids)
+    width = build_context(m, p, w, user, past.held, h.num_ids)
+    _score_candidates(m, p, h, w, m.slots[user].key, gap, past, n, width)
     if h.loss == SOFTMAX:
         fill_log_q(h, w, n, m.counters[ITEM_TOP])
         _softmax_gradient(w, n, weight)
@@ -53,18 +54,23 @@ def learn_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, ga
         _bpr_gradient(w, n, weight)
     _learn_targets(m, h, w, n, width)
     _learn_coordinates(m, h, w, user)
+    if weighs_taken(m, h):
+        _learn_taken(p, h, w, gap, n)
     if h.use_prior:
         _learn_prior(p, h, w, gap, n)
     if h.num_ids > 0:
-        _learn_history(m, p, h, w, user, gap)
+        _learn_history(m, p, h, w, past.held)
         _learn_own_targets(m, p, h, w, n, width)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
-def _score_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, gap: int, n: int, width: int) -> None:
+def _score_candidates(
+    m: Memory, p: Shared, h: Hyper, w: Workspace, user_key: Any, gap: int, past: Past, n: int, width: int
+) -> None:
     """Fill ``w.score``, and on the way ``w.place``, ``w.features`` and (for log q) the mid counts."""
     slow, mid, fast = w.features[0], w.features[1], w.features[2]
-    mask = history_mask(m, user, h.num_ids)
+    mask = mask_of(w.items, past.held)
+    weighs = weighs_taken(m, h)
     for i in range(n):
         item = w.candidates[i]
         s = m.slots[item]
@@ -73,10 +79,18 @@ def _score_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, g
         fast[i] = s.fast
         place = -1
         if (mask >> np.uint64(item & 63)) & np.uint64(1):
-            place = place_in_history(m, user, item, h.num_ids)
+            place = place_of(w.items, past.held, item)
         w.place[i] = place
         row = np.uint64(s.offset)
-        dot = p.repeat[place] if place >= 0 else _f(0.0)
+        dot = p.repeat[place, w.pauses[place]] if place >= 0 else _f(0.0)
+        age = -1
+        # As long as a history has room, it holds all that was taken, and there is nothing else to ask for.
+        if weighs and (past.is_full or place >= 0):
+            stamp = seen.find(m, user_key, s.key)
+            if stamp >= 0:
+                age = seen.age_of(stamp, past.session)
+                dot += p.taken[age, gap]
+        w.age[i] = age
         for c in range(np.uint64(min(np.int64(s.size), width))):
             dot += w.x[c] * m.arena[row + c]
         w.score[i] = dot
@@ -173,9 +187,10 @@ def _learn_own_targets(m: Memory, p: Shared, h: Hyper, w: Workspace, n: int, wid
         if k < 0:
             continue
         g = w.gradient[i]
-        accumulated = p.repeat_adagrad[k] + g * g
-        p.repeat_adagrad[k] = accumulated
-        p.repeat[k] -= _f(h.rate_repeat) * g / np.sqrt(accumulated + _EPSILON)
+        pause = w.pauses[k]
+        accumulated = p.repeat_adagrad[k, pause] + g * g
+        p.repeat_adagrad[k, pause] = accumulated
+        p.repeat[k, pause] -= _f(h.rate_repeat) * g / np.sqrt(accumulated + _EPSILON)
         s = m.slots[w.candidates[i]]
         row = np.uint64(s.offset)
         d = min(np.int64(s.size), width)
@@ -190,15 +205,21 @@ def _learn_own_targets(m: Memory, p: Shared, h: Hyper, w: Workspace, n: int, wid
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
-def _learn_history(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, gap: int) -> None:
-    """Update the rows in the history as context, the lag kernel and the gate."""
-    offset = np.int64(m.slots[user].offset)
-    gate = p.gate[gap]
+def _learn_history(m: Memory, p: Shared, h: Hyper, w: Workspace, held: int) -> None:
+    """Update the rows in the history as context, the lag kernel and the gates."""
+    if held == 0:
+        return
+    pause = w.pauses[0]
+    gate = p.gate[pause]
     gate_gradient = _f(0.0)
-    for k in range(history_length(m, user, h.num_ids)):
-        item = m.words[offset + k]
-        if item < 0:
-            break
+    for k in range(held):
+        item = w.items[k]
+        # Pauses only grow from place to place, so a gate that is left is done with.
+        if w.pauses[k] != pause:
+            _learn_gate(p, h, pause, gate_gradient)
+            pause = w.pauses[k]
+            gate = p.gate[pause]
+            gate_gradient = _f(0.0)
         row = np.uint64(m.slots[item].offset)
         d = np.int64(m.slots[item].size)
         if d == 0:
@@ -221,9 +242,14 @@ def _learn_history(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, gap:
             accumulated = p.lag_adagrad[k, c] + by_lag * by_lag
             p.lag_adagrad[k, c] = accumulated
             p.lag[k, c] = a - rate * by_lag / np.sqrt(accumulated + _EPSILON)
-    accumulated = p.gate_adagrad[gap] + gate_gradient * gate_gradient
-    p.gate_adagrad[gap] = accumulated
-    p.gate[gap] -= _f(h.rate_gate) * gate_gradient / np.sqrt(accumulated + _EPSILON)
+    _learn_gate(p, h, pause, gate_gradient)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
+def _learn_gate(p: Shared, h: Hyper, pause: int, gradient: Any) -> None:
+    accumulated = p.gate_adagrad[pause] + gradient * gradient
+    p.gate_adagrad[pause] = accumulated
+    p.gate[pause] -= _f(h.rate_gate) * gradient / np.sqrt(accumulated + _EPSILON)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
@@ -251,6 +277,18 @@ def _learn_prior(p: Shared, h: Hyper, w: Workspace, gap: int, n: int) -> None:
         accumulated = p.prior_adagrad[gap, q] + g * g
         p.prior_adagrad[gap, q] = accumulated
         p.prior[gap, q] -= _f(h.rate_prior) * g / np.sqrt(accumulated + _EPSILON)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
+def _learn_taken(p: Shared, h: Hyper, w: Workspace, gap: int, n: int) -> None:
+    for age in range(seen.NUM_AGES):
+        g = _f(0.0)
+        for i in range(n):
+            if w.age[i] == age:
+                g += w.gradient[i]
+        accumulated = p.taken_adagrad[age, gap] + g * g
+        p.taken_adagrad[age, gap] = accumulated
+        p.taken[age, gap] -= _f(h.rate_repeat) * g / np.sqrt(accumulated + _EPSILON)
 
 
 @njit(cache=True, nogil=True)

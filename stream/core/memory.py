@@ -37,10 +37,11 @@ SLOT: Final = np.dtype(
                 "mid",
                 "fast",
                 "last_seen_s",
+                "session",
             )
         ],
-        "formats": ["u8", "i4", "u1", "u1", "u1", "u1", "f4", "f4", "f4", "f4", "i4"],
-        "offsets": [0, 8, 12, 13, 14, 15, 16, 20, 24, 28, 28],
+        "formats": ["u8", "i4", "u1", "u1", "u1", "u1", "f4", "f4", "f4", "f4", "i4", "i4"],
+        "offsets": [0, 8, 12, 13, 14, 15, 16, 20, 24, 28, 28, 24],
         "itemsize": 32,
     }
 )
@@ -48,7 +49,7 @@ SLOT: Final = np.dtype(
 not alive); ``size``: payload words owned; ``target``: words to own after the resize under way; ``lead``: words of id
 bytes before the payload (items); ``adagrad``: row-wise accumulator; ``slow``, ``mid``, ``fast``: decayed counts by
 half-life (a user has ``slow`` alone); ``last_seen_s``: a user's last event time in seconds after the stream's origin,
-in the place of ``fast``."""
+in the place of ``fast``; ``session``: how many sessions a user has had before this one, in the place of ``mid``."""
 
 # Where to find what in `counters` (int64).
 NUM_USERS, NUM_ITEMS = USER, ITEM
@@ -142,6 +143,8 @@ class Layout(NamedTuple):
 BYTES_PER_ENTITY_INDEX: Final = SLOT.itemsize + 6
 """A slot and 1.5 buckets."""
 MIN_SLOTS: Final = 64
+SLOT_BITS: Final = 28
+"""Slots are numbered with so many, for a history has something else in the other bits of a word."""
 MIN_RECENT: Final = 256
 MAX_RECENT: Final = 4096
 SEEN_WAYS: Final = 8
@@ -177,7 +180,7 @@ def plan_layout(
     num_recent = min(MAX_RECENT, max(MIN_RECENT, (budget_bytes - 16 * num_seen_sets) // 256))
     empty = Layout(0, 0, 0, num_recent, num_seen_sets).num_bytes
     rest = budget_bytes - empty
-    num_slots = max_entities or rest // (BYTES_PER_ENTITY_INDEX + 4 * words_per_entity)
+    num_slots = max_entities or min(2**SLOT_BITS, rest // (BYTES_PER_ENTITY_INDEX + 4 * words_per_entity))
     num_buckets = num_slots + num_slots // 2
     arena_words = (rest - SLOT.itemsize * num_slots - 4 * num_buckets) // 4
     layout = Layout(num_slots, num_buckets, min(arena_words, 2**31 - 1), num_recent, num_seen_sets)

@@ -2,26 +2,30 @@
 
 Score of item j for a user whose last items are r_0 (newest), r_1, ..., at a time gap in bucket b::
 
-    x   = sum_k gate[b] * lag[k] o E[r_k]  +  p_u
-    s_j = x . E_j  +  sum_q prior[b, q] * ln(count_q(j) + 1/2)  +  repeat[k] if j stands at place k
+    x   = sum_k gate[b_k] * lag[k] o E[r_k]  +  p_u
+    s_j = x . E_j  +  sum_q prior[b, q] * ln(count_q(j) + 1/2)
+          + repeat[k, b_k] if j stands at place k  +  taken[a, b] if the filter has (user, j), taken a sessions ago
 
-E is tied: the same vector is read as context and as target. Missing coordinates count as zero. A user without a
-history has x = 0 and is served by the prior alone, with weights of its own: the cold path.
+where b_k is the longest gap between now and place k (:mod:`stream.core.history`). E is tied: the same vector is read as
+context and as target. Missing coordinates count as zero. A user without a history has x = 0 and is served by the prior
+alone, with weights of its own: the cold path. Where an item is taken once (``hides_taken``), the filter hides instead,
+and what is hidden is no negative either.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stream.core.memory import ORIGIN_S, Memory
+from stream.core.history import NUM_GAPS
+from stream.core.memory import Memory
 from stream.core.numeric import FAST_MATH
+from stream.core.seen import NUM_AGES
 from stream.core.sizes import MAX_SIZE
 
 SOFTMAX, LOGISTIC, BPR = 0, 1, 2
 LOSSES: Final = {"softmax": SOFTMAX, "logistic": LOGISTIC, "bpr": BPR}
-NUM_GAPS: Final = 8
 NUM_RATES: Final = 3
 """Decayed counts an item has: slow, mid and fast."""
 BLOCK: Final = 256
@@ -36,6 +40,9 @@ class Hyper(NamedTuple):
     """SOFTMAX, or in the plain setting LOGISTIC or BPR."""
     num_ids: int
     """Most ids in a user's history; 0 leaves plain matrix factorisation."""
+    hides_taken: int
+    """1: an item is taken once, and pairs that the filter has are neither ranked nor learnt as negatives; 0: a pair
+    taken has a weight, which is learnt."""
     use_prior: int
     """1: popularity is an additive prior with learnt weights; 0: no prior."""
     negatives_recent: int
@@ -67,15 +74,20 @@ class Shared(NamedTuple):
     lag: NDArray[np.float32]
     """float32[places, width]: weight of coordinate c of the item at place k of the history."""
     gate: NDArray[np.float32]
-    """float32[NUM_GAPS]: weight of the history by time since the user's last event."""
+    """float32[NUM_GAPS]: weight of a place of the history by the longest gap since."""
     prior: NDArray[np.float32]
     """float32[NUM_GAPS, NUM_RATES]: weights of the log counts, slow, mid and fast, by time since the last event."""
     repeat: NDArray[np.float32]
-    """float32[places]: added to an item's score when it stands at place k of the history."""
+    """float32[places, NUM_GAPS]: added to an item's score when it stands at a place of the history, by the longest gap
+    since."""
+    taken: NDArray[np.float32]
+    """float32[NUM_AGES, NUM_GAPS]: added to an item's score when the filter has the pair, by the pair's age and the
+    time since the user's last event."""
     lag_adagrad: NDArray[np.float32]
     gate_adagrad: NDArray[np.float32]
     prior_adagrad: NDArray[np.float32]
     repeat_adagrad: NDArray[np.float32]
+    taken_adagrad: NDArray[np.float32]
     decay: NDArray[np.float64]
     """float64[NUM_RATES]: what one event adds to a count now (forward decay, Cormode et al. 2009: it grows by
     2^(1/half-life) an event, and the counts stand still)."""
@@ -94,6 +106,12 @@ class Workspace(NamedTuple):
     """int32[n]: item slots, the event's item first, then the negatives."""
     place: NDArray[np.int32]
     """int32[n]: where a candidate stands in the user's history; -1 if it does not."""
+    items: NDArray[np.int32]
+    """int32[places]: the items of the user's history, newest first."""
+    pauses: NDArray[np.int32]
+    """int32[places]: the pause at each place."""
+    age: NDArray[np.int32]
+    """int32[n]: age of the pair of user and candidate where the filter has it, and does not hide; else -1."""
     features: NDArray[np.float32]
     """float32[NUM_RATES, n]: log counts."""
     log_q: NDArray[np.float32]
@@ -119,11 +137,13 @@ def new_shared(hyper: Hyper, seed: int, width: int = MAX_SIZE) -> Shared:
         lag=lag.astype(np.float32),
         gate=np.ones(NUM_GAPS, np.float32),
         prior=np.full((NUM_GAPS, NUM_RATES), 1 / 3, np.float32),
-        repeat=np.zeros(places, np.float32),
+        repeat=np.zeros((places, NUM_GAPS), np.float32),
+        taken=np.zeros((NUM_AGES, NUM_GAPS), np.float32),
         lag_adagrad=np.zeros((places, width), np.float32),
         gate_adagrad=np.zeros(NUM_GAPS, np.float32),
         prior_adagrad=np.zeros((NUM_GAPS, NUM_RATES), np.float32),
-        repeat_adagrad=np.zeros(places, np.float32),
+        repeat_adagrad=np.zeros((places, NUM_GAPS), np.float32),
+        taken_adagrad=np.zeros((NUM_AGES, NUM_GAPS), np.float32),
         decay=np.ones(NUM_RATES, np.float64),
         random=np.array([seed], np.uint64),
     )
@@ -137,6 +157,9 @@ def new_workspace(hyper: Hyper, width: int = MAX_SIZE) -> Workspace:
         dx=np.zeros(width, np.float32),
         candidates=np.zeros(n, np.int32),
         place=np.zeros(n, np.int32),
+        items=np.zeros(max(hyper.num_ids, 1), np.int32),
+        pauses=np.zeros(max(hyper.num_ids, 1), np.int32),
+        age=np.zeros(n, np.int32),
         features=np.zeros((NUM_RATES, n), np.float32),
         log_q=np.zeros(n, np.float32),
         score=np.zeros(n, np.float32),
@@ -146,85 +169,25 @@ def new_workspace(hyper: Hyper, width: int = MAX_SIZE) -> Workspace:
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
-def gap_bucket(gap_s: int) -> int:
-    """Return which gate a time gap goes through: none known, 0 s, under 1 min, 10 min, 1 h, 1 day, 1 week, more."""
-    if gap_s < 0:
-        return 0
-    if gap_s == 0:
-        return 1
-    if gap_s < 60:
-        return 2
-    if gap_s < 600:
-        return 3
-    if gap_s < 3600:
-        return 4
-    if gap_s < 86400:
-        return 5
-    if gap_s < 604800:
-        return 6
-    return 7
-
-
-@njit(cache=True, nogil=True, inline="always")
-def gap_since(m: Memory, user: int, time_s: int) -> int:
-    """Return the gate for a user's next event at ``time_s``; an event that comes late has no gap."""
-    if user < 0 or m.slots[user].last_seen_s < 0:
-        return 0
-    return gap_bucket(max(np.int64(0), time_s - m.counters[ORIGIN_S] - m.slots[user].last_seen_s))
-
-
-@njit(cache=True, nogil=True, inline="always")
-def history_length(m: Memory, user: int, num_ids: int) -> int:
-    """Return how many places for ids a user's extent has; some may be empty (-1), the last ones first."""
-    return min(np.int64(m.slots[user].size), num_ids)
-
-
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
-def build_context(m: Memory, p: Shared, x: Any, user: int, gap: int, num_ids: int) -> int:
-    """Fill ``x`` from a user's history and coordinates; return how many leading coordinates may be non-zero."""
+def build_context(m: Memory, p: Shared, w: Workspace, user: int, held: int, num_ids: int) -> int:
+    """Fill ``w.x`` from a user's history, which has been read, and coordinates; return how many may be non-zero."""
+    x = w.x
     x[:] = _f(0.0)
     if user < 0:
         return 0
-    offset = np.int64(m.slots[user].offset)
-    coordinates = np.int64(m.slots[user].size) - num_ids
     width = np.int64(0)
-    gate = p.gate[gap]
-    for k in range(history_length(m, user, num_ids)):
-        item = m.words[offset + k]
-        if item < 0:
-            break
+    for k in range(held):
+        item = w.items[k]
         row = np.uint64(m.slots[item].offset)
         d = np.int64(m.slots[item].size)
+        gate = p.gate[w.pauses[k]]
         for c in range(np.uint64(d)):
             x[c] += gate * p.lag[k, c] * m.arena[row + c]
         width = max(width, d)
+    coordinates = np.int64(m.slots[user].size) - num_ids
     if coordinates > 0:
-        begin = np.uint64(offset + num_ids)
+        begin = np.uint64(np.int64(m.slots[user].offset) + num_ids)
         for c in range(np.uint64(coordinates)):
             x[c] += m.arena[begin + c]
     return max(width, coordinates)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def history_mask(m: Memory, user: int, num_ids: int) -> Any:
-    """Return 64 bits of which bit (item mod 64) is set for every item of the history: a quick no for most items."""
-    mask = np.uint64(0)
-    offset = np.int64(m.slots[user].offset)
-    for k in range(history_length(m, user, num_ids)):
-        item = m.words[offset + k]
-        if item >= 0:
-            mask |= np.uint64(1) << np.uint64(item & 63)
-    return mask
-
-
-@njit(cache=True, nogil=True, inline="always")
-def place_in_history(m: Memory, user: int, item: int, num_ids: int) -> int:
-    """Return the newest place at which ``item`` stands in the user's history, -1 if it does not."""
-    if user < 0:
-        return -1
-    offset = np.int64(m.slots[user].offset)
-    for k in range(history_length(m, user, num_ids)):
-        if m.words[offset + k] == item:
-            return k
-    return -1

@@ -6,8 +6,9 @@ import numpy as np
 from numba import njit
 
 from stream.core import seen
+from stream.core.history import Past, place_of
 from stream.core.memory import ITEM_TOP, Memory
-from stream.core.model import BLOCK, NUM_RATES, Hyper, Shared, Workspace, history_length, place_in_history
+from stream.core.model import BLOCK, NUM_RATES, Hyper, Shared, Workspace
 from stream.core.numeric import FAST_MATH, log32
 
 NUM_RANKINGS: Final = 4
@@ -45,17 +46,41 @@ def score_block(m: Memory, p: Shared, h: Hyper, w: Workspace, width: int, gap: i
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _finish_block(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, begin: int, end: int) -> None:
+def weighs_taken(m: Memory, h: Hyper) -> bool:
+    """Return whether what a user took has a weight, rather than being hidden or not remembered."""
+    return len(m.seen) > 0 and not h.hides_taken
+
+
+@njit(cache=True, nogil=True, inline="always")
+def weight_if_taken(m: Memory, p: Shared, user_key: Any, item_key: Any, session: int, gap: int) -> Any:
+    """Return what is added to an item's score because the user took it, 0 where the filter does not have the pair."""
+    stamp = seen.find(m, user_key, item_key)
+    return p.taken[seen.age_of(stamp, session), gap] if stamp >= 0 else _f(0.0)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def bounds_of_taken(p: Shared, gap: int) -> Any:
+    """Return the least and the most that :func:`weight_if_taken` can be at a gap."""
+    least, most = _f(0.0), _f(0.0)
+    for age in range(seen.NUM_AGES):
+        least, most = min(least, p.taken[age, gap]), max(most, p.taken[age, gap])
+    return least, most
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _finish_block(
+    m: Memory, p: Shared, h: Hyper, w: Workspace, gap: int, past: Past, user_key: Any, begin: int, end: int
+) -> None:
     """Add the repeat weights to the scores of a block, and take slots without an owner out of its counts."""
     for i in range(end - begin):
         if w.block[i] == _f(-np.inf):
             _take_out(w, i)
-    if user >= 0:
-        offset = np.int64(m.slots[user].offset)
-        for k in range(history_length(m, user, h.num_ids)):
-            item = m.words[offset + k]
-            if begin <= item < end and place_in_history(m, user, item, h.num_ids) == k:
-                w.block[item - begin] += p.repeat[k]
+    for k in range(past.held):
+        item = w.items[k]
+        if begin <= item < end and place_of(w.items, past.held, item) == k:
+            w.block[item - begin] += p.repeat[k, w.pauses[k]]
+            if weighs_taken(m, h) and not past.is_full:
+                w.block[item - begin] += weight_if_taken(m, p, user_key, m.slots[item].key, past.session, gap)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -85,30 +110,40 @@ def rank_item(
     w: Workspace,
     width: int,
     gap: int,
-    user: int,
+    past: Past,
     target: int,
     user_key: Any,
     rank: Any,
 ) -> None:
     """Write the target's place (0 is first) in each of the NUM_RANKINGS rankings into ``rank``, float64.
 
-    The context is ``w.x``. Items of equal score share the middle of their places. Items that the filter holds for this
-    user are passed over, as they would be in service (it is empty unless it was asked for).
+    The context is ``w.x``. Items of equal score share the middle of their places. Items that the filter hides from this
+    user are passed over, as they would be in service.
     """
     score_block(m, p, h, w, width, gap, target, target + 1)
-    _finish_block(m, p, h, w, user, target, target + 1)
+    _finish_block(m, p, h, w, gap, past, user_key, target, target + 1)
+    hides = len(m.seen) > 0 and h.hides_taken
+    # As long as a history has room, it holds all that was taken, and there is nothing else to ask for.
+    weighs = weighs_taken(m, h) and past.is_full
+    least, most = bounds_of_taken(p, gap)
+    if weighs:
+        w.block[0] += weight_if_taken(m, p, user_key, m.slots[target].key, past.session, gap)
     own = w.block[0]
     slow, mid, fast = m.slots[target].slow, m.slots[target].mid, m.slots[target].fast
     rank[:] = 0.0
-    filtered = len(m.seen) > 0
     top = m.counters[ITEM_TOP]
     for begin in range(0, top, BLOCK):
         end = min(begin + BLOCK, top)
         score_block(m, p, h, w, width, gap, begin, end)
-        _finish_block(m, p, h, w, user, begin, end)
+        _finish_block(m, p, h, w, gap, past, user_key, begin, end)
         if begin <= target < end:
             _take_out(w, target - begin)
-        if filtered:
+        if weighs:
+            for i in range(end - begin):
+                # Where no weight changes anything about the target's place, there is nothing to look up.
+                if w.block[i] + least <= own <= w.block[i] + most:
+                    w.block[i] += weight_if_taken(m, p, user_key, m.slots[begin + i].key, past.session, gap)
+        if hides:
             for i in range(end - begin):
                 popular = w.counts[0, i] >= slow or w.counts[1, i] >= mid or w.counts[2, i] >= fast
                 if (w.block[i] >= own or popular) and seen.contains(m, user_key, m.slots[begin + i].key):

@@ -39,7 +39,7 @@ class Ranked(NamedTuple):
     rank: NDArray[np.float64]
     """float64[NUM_RANKINGS]"""
     gap: int
-    """Time gap since the user's last event, as :func:`stream.core.model.gap_bucket` has it; 0 for a first event."""
+    """Time gap since the user's last event, as :func:`stream.core.history.gap_bucket` has it; 0 for a first event."""
     first_sight: bool
     """The item is not in the index."""
 
@@ -151,8 +151,7 @@ class Recommender:
         A user who is not known gets what is popular. Items already taken are left out where the filter is on.
         """
         snapshot = Snapshot(self.state(), self.hyper)
-        hides_taken = len(self.memory.seen) > 0
-        return snapshot.recommend(user_id, n, exclude_seen=hides_taken, timestamp_ms=timestamp_ms).items
+        return snapshot.recommend(user_id, n, exclude_seen=snapshot.hides_taken, timestamp_ms=timestamp_ms).items
 
     def evict(self, side: int, num: int) -> None:
         """Evict the ``num`` entities of a side with the lowest decayed frequency."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stream.core import index
 from stream.core.arena import slots_of
 from stream.core.event import ITEM, USER
+from stream.core.history import gap_at, history_length, item_at, word_of
 from stream.core.memory import (
     ARENA_TOP,
     ITEM_FREE,
@@ -28,7 +29,6 @@ from stream.core.memory import (
     Memory,
     layout_of,
 )
-from stream.core.model import history_length
 from stream.errors import BudgetError
 
 
@@ -139,8 +139,9 @@ def _renumber(m: Memory, num_slots: int, num_ids: int) -> None:
                 m.words[offset - np.int64(m.slots[slot].lead) - 1] = m.buckets[slot]
                 if side == USER:
                     for k in range(history_length(m, slot, num_ids)):
-                        if m.words[offset + k] >= 0:
-                            m.words[offset + k] = m.buckets[m.words[offset + k]]
+                        item = item_at(m, offset + k)
+                        if item >= 0:
+                            m.words[offset + k] = word_of(m.buckets[item], gap_at(m, offset + k))
     _pack(m)
 
 

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from stream.core import index, seen
 from stream.core.event import MAX_ID_BYTES
+from stream.core.history import Past, mask_of, place_of
 from stream.core.memory import ITEM_TOP, Memory
-from stream.core.model import BLOCK, Hyper, Shared, Workspace, history_length, history_mask, place_in_history
+from stream.core.model import BLOCK, Hyper, Shared, Workspace
 from stream.core.numeric import FAST_MATH, log32
+from stream.core.ranking import bounds_of_taken, weighs_taken, weight_if_taken
 
 ID_WORDS: Final = (MAX_ID_BYTES + 4) // 4
 """Words that an item's id takes, at most."""
@@ -174,7 +176,8 @@ def recommend(
     h: Hyper,
     w: Workspace,
     width: int,
-    user: int,
+    gap: int,
+    past: Past,
     user_key: Any,
     popularity: Popularity,
     outline: Outline,
@@ -191,11 +194,11 @@ def recommend(
     if len(best) == 0:
         return 0
     n = 0
-    mask = np.uint64(0)
-    if user >= 0:
-        mask = history_mask(m, user, h.num_ids)
-        if not hides_taken:
-            n = _offer_history(m, p, h, w, width, user, popularity, outline, best, score)
+    mask = mask_of(w.items, past.held)
+    weighs = not hides_taken and past.is_full and weighs_taken(m, h)
+    most_taken = bounds_of_taken(p, gap)[1] if weighs else _f(0.0)
+    if not hides_taken:
+        n = _offer_history(m, p, h, w, width, gap, past, user_key, popularity, outline, best, score)
     length, of_rest = _length(w.x, 0, width), _length(w.x, NUM_LEADING, max(width, NUM_LEADING))
     cut = _cut(score, n == len(best))
     num = len(outline.slot)
@@ -203,26 +206,37 @@ def recommend(
         # The longest come first: once even the most popular cannot make up for the length, nothing can (LEMP,
         # Teflioudi et al., SIGMOD 2015).
         longest = length * outline.longest_from_block[begin // BLOCK] * (_f(1.0) + _ROUNDING)
-        if not popularity.from_block[begin // BLOCK] + longest > cut:
+        if not popularity.from_block[begin // BLOCK] + longest + most_taken > cut:
             break
         bounds = w.block[: min(BLOCK, num - begin)]
         _fill_bounds(w.x, outline, begin, length, of_rest, bounds)
         for i in range(begin, begin + len(bounds)):
             # Most items are left behind here, and their rows are never read. Not a number is no score either.
-            if not popularity.of_item[i] + bounds[i - begin] > cut:
+            bound = popularity.of_item[i] + bounds[i - begin]
+            if not bound + most_taken > cut:
                 continue
             item = np.int64(outline.slot[i])
-            value = _score(m, w, width, popularity.of_item[i], item)
+            taken = _f(0.0)
+            if weighs:
+                taken = weight_if_taken(m, p, user_key, m.slots[item].key, past.session, gap)
+                if not bound + taken > cut:
+                    continue
+            value = _score(m, w, width, popularity.of_item[i], item) + taken
             if not value > _f(-np.inf) or (n == len(best) and not _beats(value, item, score[0], best[0])):
                 continue
-            if (mask >> np.uint64(item & 63)) & np.uint64(1) and place_in_history(m, user, item, h.num_ids) >= 0:
-                continue
-            if hides_taken and seen.contains(m, user_key, m.slots[item].key):
-                continue
-            n = _offer(best, score, n, item, value)
-            cut = _cut(score, n == len(best))
+            if not _is_left_out(m, w, past, user_key, mask, item, hides_taken):
+                n = _offer(best, score, n, item, value)
+                cut = _cut(score, n == len(best))
     _sort(best, score, n)
     return n
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_left_out(m: Memory, w: Workspace, past: Past, user_key: Any, mask: Any, item: int, hides_taken: bool) -> bool:
+    """Return whether an item is not to be offered: it is in the history, or among what is to be hidden."""
+    if (mask >> np.uint64(item & 63)) & np.uint64(1) and place_of(w.items, past.held, item) >= 0:
+        return True
+    return hides_taken and seen.contains(m, user_key, m.slots[item].key)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
@@ -242,7 +256,9 @@ def _offer_history(
     h: Hyper,
     w: Workspace,
     width: int,
-    user: int,
+    gap: int,
+    past: Past,
+    user_key: Any,
     popularity: Popularity,
     outline: Outline,
     best: Any,
@@ -250,11 +266,12 @@ def _offer_history(
 ) -> int:
     """Enter the items of the user's history, whose places have weights of their own; return how many there are now."""
     n = 0
-    offset = np.int64(m.slots[user].offset)
-    for k in range(history_length(m, user, h.num_ids)):
-        item = m.words[offset + k]
-        if item >= 0 and place_in_history(m, user, item, h.num_ids) == k:
-            value = _score(m, w, width, popularity.of_item[outline.place[item]], item) + p.repeat[k]
+    for k in range(past.held):
+        item = np.int64(w.items[k])
+        if place_of(w.items, past.held, item) == k:
+            value = _score(m, w, width, popularity.of_item[outline.place[item]], item) + p.repeat[k, w.pauses[k]]
+            if weighs_taken(m, h):
+                value += weight_if_taken(m, p, user_key, m.slots[item].key, past.session, gap)
             if value > _f(-np.inf) and (n < len(best) or _beats(value, item, score[0], best[0])):
                 n = _offer(best, score, n, item, value)
     return n

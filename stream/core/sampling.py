@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from stream.core import seen
 from stream.core.event import mix64
+from stream.core.history import history_length, item_at
 from stream.core.memory import ITEM_TOP, Memory
-from stream.core.model import Hyper, Shared, Workspace, history_length
+from stream.core.model import Hyper, Shared, Workspace
 from stream.core.numeric import FAST_MATH, log32
 
 _f = np.float32
@@ -26,28 +28,34 @@ def draw_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, tar
     """Put the target and the negatives into ``w.candidates``; return how many there are.
 
     Negatives come from the recent events' items, uniformly from the catalogue, and from the user's own history. The
-    target is never its own negative; draws that find no item are passed over.
+    target is never its own negative, nor is what is hidden from the user; draws that find no item are passed over.
     """
     n = 1
     w.candidates[0] = target
+    user_key = m.slots[user].key
     for _ in range(h.negatives_recent):
         item = m.recent[draw_below(p.random, len(m.recent))]
-        if item >= 0 and item != target:
+        if item >= 0 and item != target and not _is_hidden(m, h, user_key, item):
             w.candidates[n] = item
             n += 1
     top = m.counters[ITEM_TOP]
     for _ in range(h.negatives_uniform):
         item = draw_below(p.random, top)
-        if m.slots[item].alive and item != target:
+        if m.slots[item].alive and item != target and not _is_hidden(m, h, user_key, item):
             w.candidates[n] = item
             n += 1
     offset = np.int64(m.slots[user].offset)
     for k in range(min(history_length(m, user, h.num_ids), h.negatives_own)):
-        item = m.words[offset + k]
-        if item >= 0 and item != target:
+        item = item_at(m, offset + k)
+        if item >= 0 and item != target and not _is_hidden(m, h, user_key, item):
             w.candidates[n] = item
             n += 1
     return n
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_hidden(m: Memory, h: Hyper, user_key: Any, item: int) -> bool:
+    return h.hides_taken and seen.contains(m, user_key, m.slots[item].key)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from stream.core import arena, retrieval
 from stream.core.event import ITEM, USER, hash_id
 from stream.core.events import begin_test
+from stream.core.history import NUM_GAPS
 from stream.core.memory import NUM_ITEMS, NUM_LEARNT, NUM_USERS, Memory
-from stream.core.model import NUM_GAPS, Hyper, Shared, Workspace, new_workspace
+from stream.core.model import Hyper, Shared, Workspace, new_workspace
 from stream.core.sizes import MAX_SIZE, summarise_sizes
 from stream.core.status import SideStatus
 
@@ -76,26 +77,26 @@ class Snapshot:
         return int(self.memory.counters[NUM_LEARNT])
 
     @property
-    def has_filter(self) -> bool:
-        """Whether pairs already taken are remembered: the model was made to leave them out."""
-        return len(self.memory.seen) > 0
+    def hides_taken(self) -> bool:
+        """Whether an item is taken once: the model was made to leave pairs already taken out."""
+        return self.hyper.hides_taken == 1
 
     def recommend(
         self, user_id: str, n: int, *, exclude_seen: bool, timestamp_ms: int | None = None
     ) -> Recommendations:
         """Return the best ``n`` items for a user at a time (by default that of the newest event).
 
-        ``exclude_seen`` leaves out what the user is known to have taken: by its history, and by the filter of pairs
-        where the model has one. Of items with equal scores the older comes first.
+        ``exclude_seen`` leaves out what the user is known to have taken: by its history, and by the filter of pairs. Of
+        items with equal scores the older comes first.
         """
         m, p, h, w = self.memory, self.shared, self.hyper, self._new_workspace()
         time_ms = timestamp_ms if timestamp_ms is not None else self.watermark_ms or 0
         key = np.uint64(hash_id(user_id, USER))
-        user, _, gap, width = begin_test(m, p, h, w, key, _NO_KEY, time_ms)
+        user, _, gap, width, past = begin_test(m, p, h, w, key, _NO_KEY, time_ms)
         best, score = self._room(n)
         popularity = self._popularity_at(gap, w)
         num = retrieval.recommend(
-            m, p, h, w, width, user, key, popularity, self._outlined(), exclude_seen, best, score
+            m, p, h, w, width, gap, past, key, popularity, self._outlined(), exclude_seen, best, score
         )  # fmt: skip
         return Recommendations(self._name(best[:num], score[:num]), self._reason(user))
 

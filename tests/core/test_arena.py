@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from stream.core import arena, memory, resizing
 from stream.core.event import ITEM, MAX_ID_BYTES, USER
-from stream.core.memory import NUM_FREQUENCY_BUCKETS, Layout, Memory, allocate
+from stream.core.history import NUM_GAPS
+from stream.core.memory import NUM_FREQUENCY_BUCKETS, SLOT_BITS, Layout, Memory, allocate
 from stream.core.sizes import sizes_by_rank
 from tests.core import twins
 from tests.core.twins import ArenaTwin, assert_same, assert_sound
@@ -82,7 +83,9 @@ class ArenaMachine(RuleBasedStateMachine):
             if entity.side == USER:
                 places = min(len(payload), self.twin.num_ids)
                 known = random.choice(items, random.integers(0, places + 1)).tolist() if items else []
-                payload[:places] = known + [-1] * (places - len(known))
+                gaps = random.integers(0, NUM_GAPS, len(known)).tolist()
+                words = [item + (gap << SLOT_BITS) for item, gap in zip(known, gaps, strict=True)]
+                payload[:places] = words + [-1] * (places - len(known))
             entity.payload = payload
             entity.slow = float(random.choice(COUNTS))
             offset = self.m.slots["offset"][entity.slot]

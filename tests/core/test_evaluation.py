@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.core.evaluation import GROUPS, Prequential, metrics_of
-from stream.core.model import gap_bucket
+from stream.core.history import gap_bucket
 from stream.core.ranking import NUM_RANKINGS
 from stream.core.recommender import Ranked as Trial  # by another name, for pytest collects what is called Test
 from stream.core.stats import Quality

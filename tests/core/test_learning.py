@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stream.core.event import ITEM, USER, EventBatch, hash_id
+from stream.core.history import gap_bucket, word_of
 from stream.core.index import find_all
 from stream.core.memory import Layout
-from stream.core.model import BPR, LOGISTIC, SOFTMAX, Hyper, gap_bucket
+from stream.core.model import BPR, LOGISTIC, SOFTMAX, Hyper
 from stream.core.recommender import Recommender
 from stream.core.sizes import SizeBounds
 from tests.core.twins import events_of
@@ -20,6 +21,7 @@ LAYOUT = Layout(num_slots=256, num_buckets=384, arena_words=16384, num_recent=64
 HYPER = Hyper(
     loss=SOFTMAX,
     num_ids=6,
+    hides_taken=0,
     use_prior=1,
     negatives_recent=12,
     negatives_uniform=4,
@@ -125,7 +127,10 @@ def test_a_history_holds_the_last_items_newest_first(pairs: list[tuple[int, int]
     places = min(user_size, HYPER.num_ids)
     slots = slots_of(recommender, [f"i{i}" for _, i in pairs], ITEM).tolist()
     for user in {u for u, _ in pairs}:
-        taken = [slot for slot, (u, _) in zip(slots, pairs, strict=True) if u == user]
+        # There is an event a second.
+        seconds = [second for second, (u, _) in enumerate(pairs) if u == user]
+        gaps = [0, *(gap_bucket(int(s)) for s in np.diff(seconds))]
+        taken = [word_of(slots[second], gap) for second, gap in zip(seconds, gaps, strict=True)]
         begin = int(m.slots["offset"][slots_of(recommender, [f"u{user}"], USER)[0]])
         expected = (taken[::-1] + [-1] * places)[:places]
         assert m.words[begin : begin + places].tolist() == expected

@@ -25,6 +25,7 @@ GIB = 1 << 30
 HYPER = Hyper(
     loss=SOFTMAX,
     num_ids=3,
+    hides_taken=0,
     use_prior=1,
     negatives_recent=3,
     negatives_uniform=2,

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from stream.core import seen
 from stream.core.event import ITEM, USER, EventBatch, hash_id
+from stream.core.history import gap_at, item_at
 from stream.core.index import find_all
 from stream.core.memory import ITEM_TOP, Layout
 from stream.core.model import SOFTMAX, Hyper
@@ -21,6 +23,7 @@ LAYOUT = Layout(num_slots=1024, num_buckets=1536, arena_words=16384, num_recent=
 HYPER = Hyper(
     loss=SOFTMAX,
     num_ids=6,
+    hides_taken=0,
     use_prior=1,
     negatives_recent=3,
     negatives_uniform=2,
@@ -38,6 +41,17 @@ HYPER = Hyper(
     initial_context=0.3,
 )
 NUM_USERS = 12
+
+
+class Filter(NamedTuple):
+    """The filter of pairs taken."""
+
+    num_sets: int
+    hides: int = 0
+    """1: what it has is hidden, 0: it has a weight."""
+
+
+NO_FILTER, WEIGHS, HIDES = Filter(0), Filter(512), Filter(512, hides=1)
 STRANGER = "stranger"
 
 
@@ -63,6 +77,9 @@ class World(NamedTuple):
     def is_seen(self, user_id: str, item_id: str) -> bool:
         return self.recommender.is_seen(user_key(user_id), item_key(item_id))
 
+    def hides(self, user_id: str, item_id: str) -> bool:
+        return self.recommender.hyper.hides_taken == 1 and self.is_seen(user_id, item_id)
+
 
 def user_key(name: str) -> np.uint64:
     return np.uint64(hash_id(name, USER))
@@ -72,13 +89,14 @@ def item_key(name: str) -> np.uint64:
     return np.uint64(hash_id(name, ITEM))
 
 
-def live_through(seed: int, use_prior: int, num_seen_sets: int) -> World:
+def live_through(seed: int, use_prior: int, taken: Filter = NO_FILTER) -> World:
     """Return a world with more items than a block of scores has, after evictions and a resize."""
     rng = np.random.default_rng(seed)
     user_ids = [f"u{i}" for i in rng.integers(0, NUM_USERS, 700)]
     item_ids = [f"i{int(i)}" for i in rng.exponential(140, 700)]
     events = events_of(user_ids, item_ids)
-    layout, hyper = LAYOUT._replace(num_seen_sets=num_seen_sets), HYPER._replace(use_prior=use_prior)
+    layout = LAYOUT._replace(num_seen_sets=taken.num_sets)
+    hyper = HYPER._replace(use_prior=use_prior, hides_taken=taken.hides)
     recommender = Recommender(layout, hyper, SizeBounds(0, 10), SizeBounds(0, 6), seed)
     recommender.learn(events, 0, events.num_events, events.num_events)
     recommender.evict(ITEM, 15)
@@ -98,6 +116,7 @@ def make_exact(world: World, rng: np.random.Generator) -> None:
     p.lag[:] = rng.integers(0, 3, p.lag.shape) / 2
     p.gate[:] = rng.integers(1, 4, p.gate.shape) / 2
     p.repeat[:] = rng.integers(-4, 5, p.repeat.shape) / 4
+    p.taken[:] = rng.integers(-2, 3, p.taken.shape) / 2
     for name in ("slow", "mid", "fast"):
         m.slots[name][: m.counters[ITEM_TOP]] = rng.integers(0, 6, m.counters[ITEM_TOP])
 
@@ -117,25 +136,35 @@ def naive_scores(world: World, user_id: str, timestamp_ms: int) -> dict[str, flo
     m, p, h = world.recommender.memory, world.recommender.shared, world.recommender.hyper
     width, gap = p.lag.shape[1], gap_of(world, user_id, timestamp_ms)
 
-    def payload(slot: int) -> tuple[list[int], Floats]:
+    def payload(slot: int) -> tuple[list[tuple[int, int]], Floats]:
         begin, size = int(m.slots["offset"][slot]), int(m.slots["size"][slot])
         ids = min(size, h.num_ids) if slot >= m.counters[ITEM_TOP] else 0
         vector = np.zeros(width)
         vector[: size - ids] = m.arena[begin + ids : begin + size]
-        return [item for item in m.words[begin : begin + ids].tolist() if item >= 0], vector
+        places = [place for place in range(begin, begin + ids) if m.words[place] >= 0]
+        return [(int(item_at(m, place)), int(gap_at(m, place))) for place in places], vector
 
     user = world.slot_of_user(user_id)
     history, x = payload(user) if user >= 0 else ([], np.zeros(width))
-    for k, item in enumerate(history):
-        x = x + float(p.gate[gap]) * p.lag[k].astype(np.float64) * payload(item)[1]
+    pauses = [max([gap, *(before for _, before in history[:k])]) for k in range(len(history))]
+    for k, (item, _) in enumerate(history):
+        x = x + float(p.gate[pauses[k]]) * p.lag[k].astype(np.float64) * payload(item)[1]
+    places = [item for item, _ in history]
     scores = {}
     for name, slot in world.alive.items():
         scores[name] = float(x @ payload(slot)[1])
         if h.use_prior:
             counts = np.array([m.slots[count][slot] for count in ("slow", "mid", "fast")], np.float64) / p.decay
             scores[name] += float(p.prior[gap].astype(np.float64) @ np.log(counts + 0.5))
-        if slot in history:
-            scores[name] += float(p.repeat[history.index(slot)])
+        if slot in places:
+            place = places.index(slot)
+            scores[name] += float(p.repeat[place, pauses[place]])
+        stamp = int(seen.find(m, user_key(user_id), item_key(name)))
+        # A history with room holds all that was taken: nothing else is looked up.
+        is_full = user >= 0 and len(history) == min(int(m.slots["size"][user]), h.num_ids)
+        if not h.hides_taken and stamp >= 0 and (is_full or slot in places):
+            session = int(m.slots["session"][user]) + (gap >= 5)
+            scores[name] += float(p.taken[min((session - stamp) % 8, 2), gap])
     return scores
 
 
@@ -148,20 +177,20 @@ def naive_rank(scores: dict[str, float], target: str) -> float:
 seeds = st.integers(0, 2**32)
 users = st.sampled_from([*(f"u{i}" for i in range(NUM_USERS)), STRANGER])
 gaps_ms = st.sampled_from([0, 1000, 59_000, 60_000, 3_599_000, 3_600_000, 86_400_000, 7 * 86_400_000])
-filters = st.sampled_from([0, 512])
+filters = st.sampled_from([NO_FILTER, WEIGHS, HIDES])
 
 
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(seeds, users, gaps_ms, filters)
 def test_an_items_ranks_are_its_places_in_the_naive_rankings(
-    seed: int, user_id: str, gap_ms: int, num_seen_sets: int
+    seed: int, user_id: str, gap_ms: int, taken: Filter
 ) -> None:
-    world = live_through(seed, 0, num_seen_sets)
+    world = live_through(seed, 0, taken)
     rng = np.random.default_rng(seed)
     make_exact(world, rng)
     m, now = world.recommender.memory, int(world.events.timestamp_ms[-1]) + gap_ms
     scores, slots = naive_scores(world, user_id, now), world.alive
-    known = [name for name in slots if not world.is_seen(user_id, name)]
+    known = [name for name in slots if not world.hides(user_id, name)]
     rankings = [scores] + [{n: float(m.slots[count][slots[n]]) for n in known} for count in ("slow", "mid", "fast")]
     for target in rng.choice(known, 20):
         tested = world.recommender.test(user_key(user_id), item_key(target), now)
@@ -173,7 +202,7 @@ def test_an_items_ranks_are_its_places_in_the_naive_rankings(
 @settings(derandomize=True, deadline=None, max_examples=15)
 @given(seeds, users, gaps_ms)
 def test_popularity_adds_to_the_score_as_its_weights_say(seed: int, user_id: str, gap_ms: int) -> None:
-    world = live_through(seed, 1, 0)
+    world = live_through(seed, 1)
     rng = np.random.default_rng(seed)
     world.recommender.shared.prior[:] = rng.normal(0.3, 0.3, world.recommender.shared.prior.shape)
     now = int(world.events.timestamp_ms[-1]) + gap_ms
@@ -190,19 +219,19 @@ def test_popularity_adds_to_the_score_as_its_weights_say(seed: int, user_id: str
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(seeds, users, gaps_ms, filters, st.sampled_from([0, 1, 2, 20, 256, 5000]))
 def test_recommendations_are_the_naive_scores_sorted(
-    seed: int, user_id: str, gap_ms: int, num_seen_sets: int, n: int
+    seed: int, user_id: str, gap_ms: int, taken: Filter, n: int
 ) -> None:
-    world = live_through(seed, 0, num_seen_sets)
+    world = live_through(seed, 0, taken)
     make_exact(world, np.random.default_rng(seed))
     now = int(world.events.timestamp_ms[-1]) + gap_ms
     scores, slots = naive_scores(world, user_id, now), world.alive
-    known = [name for name in scores if not world.is_seen(user_id, name)]
+    known = [name for name in scores if not world.hides(user_id, name)]
     expected = sorted(known, key=lambda name: (-scores[name], slots[name]))[:n]
     assert world.recommender.recommend(user_id, n, now) == [(name, scores[name]) for name in expected]
 
 
 def test_what_a_user_took_is_neither_recommended_nor_ranked() -> None:
-    world = live_through(seed=7, use_prior=1, num_seen_sets=512)
+    world = live_through(seed=7, use_prior=1, taken=HIDES)
     now = int(world.events.timestamp_ms[-1])
     taken = {item for user, item in zip(world.user_ids, world.item_ids, strict=True) if user == "u3"}
     still_there = taken & world.alive.keys()
@@ -213,7 +242,7 @@ def test_what_a_user_took_is_neither_recommended_nor_ranked() -> None:
 
 
 def test_an_item_evicted_or_never_seen_is_a_miss_at_first_sight() -> None:
-    world = live_through(seed=8, use_prior=1, num_seen_sets=0)
+    world = live_through(seed=8, use_prior=1)
     now = int(world.events.timestamp_ms[-1])
     gone = set(world.item_ids) - world.alive.keys()
     assert len(gone) == 15

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from stream.core import arena, index, memory, seen
 from stream.core.event import ITEM, USER
-from stream.core.memory import SEEN_WAYS, Layout, Memory, allocate, arrays_of, layout_of, ledger_of, plan_layout
+from stream.core.memory import (
+    SEEN_WAYS,
+    SLOT_BITS,
+    Layout,
+    Memory,
+    allocate,
+    arrays_of,
+    layout_of,
+    ledger_of,
+    plan_layout,
+)
 from stream.core.recommender import Recommender
 from stream.core.relayout import _with_lengths, relayout
 from stream.core.sizes import Curve, SizeDecision
@@ -21,7 +31,7 @@ from stream.errors import BudgetError
 from tests.core.test_arena import MAX_SIZE, SCALE, TOP_BITS, ArenaMachine
 from tests.core.test_memory import ANY, EVEN, HYPER, churn, learn, new_recommender, state_of
 from tests.core.test_seen import locate, pairs
-from tests.core.twins import SIDES, ArenaTwin, assert_sound, events_of
+from tests.core.twins import SIDES, ArenaTwin, assert_sound, events_of, history_in, without
 
 quick = settings(derandomize=True, deadline=None, max_examples=100)
 few = settings(derandomize=True, deadline=None, max_examples=30)
@@ -37,7 +47,8 @@ def renumber(twin: ArenaTwin, num_slots: int, num_words: int, recent: list[int],
     number = {item.slot: i for i, item in enumerate(items)} | {-1: -1}
     for user in users:
         places = user.payload[: twin.num_ids]
-        places[:] = [number[item] for item in places.tolist()]
+        held = [number[item] + (gap << SLOT_BITS) for item, gap in history_in(places)]
+        places[:] = held + [-1] * (len(places) - len(held))
     number |= {user.slot: num_slots - len(users) + i for i, user in enumerate(users)}
     for entity in (*items, *users):
         entity.slot = number[entity.slot]
@@ -105,7 +116,7 @@ def with_sets(m: Memory, num_sets: int) -> Memory:
 
 def add_all(m: Memory, some: Sequence[tuple[int, int]]) -> None:
     for user, item in some:
-        seen.add(m, np.uint64(user), np.uint64(item))
+        seen.add(m, np.uint64(user), np.uint64(item), item % 8)
 
 
 def found(m: Memory, some: Sequence[tuple[int, int]]) -> list[bool]:
@@ -245,7 +256,7 @@ class Remembered:
         m = recommender.memory
         self.counts: dict[int, tuple[float, ...]] = {}
         self.payload: dict[int, bytes] = {}
-        self.history: dict[int, list[int]] = {}
+        self.history: dict[int, list[tuple[int, int]]] = {}
         self.name: dict[int, str] = {}
         key_of = {int(slot): int(m.slots["key"][slot]) for slot in np.flatnonzero(m.slots["alive"])}
         for slot, key in key_of.items():
@@ -255,7 +266,8 @@ class Remembered:
             self.counts[key] = tuple(entity[name].tobytes() for name in ("slow", "mid", "fast", "adagrad"))
             self.payload[key] = m.words[begin + ids : end].tobytes()
             if ids:
-                self.history[key] = [key_of[item] for item in m.words[begin : min(begin + ids, end)] if item >= 0]
+                words = m.words[begin : min(begin + ids, end)]
+                self.history[key] = [(key_of[item], gap) for item, gap in history_in(words)]
             else:
                 self.name[key] = arena.item_id(m, slot)
         at = int(m.counters[memory.RECENT_NEXT])
@@ -270,8 +282,10 @@ def assert_kept(before: Remembered, after: Remembered) -> None:
         shared = min(len(payload), len(before.payload[key]))
         assert payload[:shared] == before.payload[key][:shared]
     for key, history in after.history.items():
-        alive = [item for item in before.history[key] if item in after.counts]
-        assert history == alive[: len(history)]
+        alive = without(before.history[key], lambda item: item not in after.counts)
+        assert [item for item, _ in history] == [item for item, _ in alive[: len(history)]]
+        # The last one's gap may have been longer by what a shorter history no longer holds.
+        assert history[:-1] == alive[: max(0, len(history) - 1)]
     alive = [item for item in before.recent if item in after.counts]
     assert after.recent == alive[len(alive) - len(after.recent) :]
 

@@ -24,6 +24,7 @@ ALIVE = list(range(NUM_DEAD, NUM_ITEMS))
 HYPER = Hyper(
     loss=SOFTMAX,
     num_ids=6,
+    hides_taken=0,
     use_prior=1,
     negatives_recent=6,
     negatives_uniform=4,

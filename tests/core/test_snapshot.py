@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stream.core.event import ITEM, USER, hash_id
+from stream.core.history import item_at
 from stream.core.index import find_all
 from stream.core.memory import ITEM_TOP, USER_TOP
 from stream.core.recommender import Recommender
@@ -43,7 +44,8 @@ def history_of(world: World, user_id: str) -> set[str]:
     if slot < 0:
         return set()
     begin = int(m.slots["offset"][slot])
-    slots = m.words[begin : begin + min(int(m.slots["size"][slot]), HYPER.num_ids)].tolist()
+    places = range(begin, begin + min(int(m.slots["size"][slot]), HYPER.num_ids))
+    slots = {int(item_at(m, place)) for place in places}
     return {name for name, item in world.alive.items() if item in slots}
 
 
@@ -63,9 +65,9 @@ def embeddings(world: World) -> dict[str, NDArray[np.float64]]:
 @naive
 @given(seeds, users, ranking.gaps_ms, ranking.filters, numbers, st.booleans())
 def test_recommendations_are_the_naive_scores_sorted(
-    seed: int, user_id: str, gap_ms: int, num_seen_sets: int, n: int, excludes: bool
+    seed: int, user_id: str, gap_ms: int, filter_: ranking.Filter, n: int, excludes: bool
 ) -> None:
-    world = ranking.live_through(seed, 0, num_seen_sets)
+    world = ranking.live_through(seed, 0, filter_)
     ranking.make_exact(world, np.random.default_rng(seed))
     now = now_of(world) + gap_ms
     scores, slots, history = ranking.naive_scores(world, user_id, now), world.alive, history_of(world, user_id)
@@ -78,7 +80,7 @@ def test_recommendations_are_the_naive_scores_sorted(
 @naive
 @given(seeds, users, ranking.gaps_ms, numbers)
 def test_no_item_left_behind_scores_higher_than_one_recommended(seed: int, user_id: str, gap_ms: int, n: int) -> None:
-    world = ranking.live_through(seed, 1, 0)
+    world = ranking.live_through(seed, 1)
     rng = np.random.default_rng(seed)
     # Weights of either sign: what is popular need not be what scores high.
     world.recommender.shared.prior[:] = rng.normal(0, 1, world.recommender.shared.prior.shape)
@@ -105,7 +107,7 @@ def test_an_answer_says_what_speaks_for_it(num_ids: int, size: int, reason: str)
 
 
 def test_an_evicted_item_is_never_in_an_answer() -> None:
-    world = ranking.live_through(seed=8, use_prior=1, num_seen_sets=0)
+    world = ranking.live_through(seed=8, use_prior=1)
     gone, snapshot = set(world.item_ids) - world.alive.keys(), snapshot_of(world.recommender)
     assert len(gone) == 15
     for user_id in [*(f"u{i}" for i in range(NUM_USERS)), STRANGER]:
@@ -117,7 +119,7 @@ def test_an_evicted_item_is_never_in_an_answer() -> None:
 
 
 def test_the_time_of_a_request_is_that_of_the_newest_event_unless_given() -> None:
-    world = ranking.live_through(seed=3, use_prior=1, num_seen_sets=0)
+    world = ranking.live_through(seed=3, use_prior=1)
     gate = world.recommender.shared.gate
     gate[:] = np.arange(len(gate))
     now, later = now_of(world), now_of(world) + 30 * 86_400_000
@@ -142,7 +144,7 @@ def test_a_model_that_has_learnt_nothing_has_nothing_to_recommend(user_id: str) 
 @naive
 @given(seeds, numbers)
 def test_similar_items_are_the_naive_cosines_sorted(seed: int, n: int) -> None:
-    world = ranking.live_through(seed, 1, 0)
+    world = ranking.live_through(seed, 1)
     vectors, snapshot = embeddings(world), snapshot_of(world.recommender)
     norms = {name: float(np.linalg.norm(vector)) for name, vector in vectors.items()}
     for item_id in np.random.default_rng(seed).choice(sorted(vectors), 5):
@@ -156,7 +158,7 @@ def test_similar_items_are_the_naive_cosines_sorted(seed: int, n: int) -> None:
 
 
 def test_an_item_without_words_is_like_none_and_none_like_it() -> None:
-    world = ranking.live_through(seed=5, use_prior=1, num_seen_sets=0)
+    world = ranking.live_through(seed=5, use_prior=1)
     slots = world.alive
     world.recommender.memory.slots["size"][list(slots.values())[::3]] = 0
     empty = set(list(slots)[::3])
@@ -170,7 +172,7 @@ def test_an_item_without_words_is_like_none_and_none_like_it() -> None:
 
 
 def test_answers_change_nothing_in_the_model() -> None:
-    world = ranking.live_through(seed=6, use_prior=1, num_seen_sets=512)
+    world = ranking.live_through(seed=6, use_prior=1, taken=ranking.WEIGHS)
     before = {name: array.tobytes() for name, array in world.recommender.state().items()}
     snapshot = Snapshot(world.recommender.state(), world.recommender.hyper)
     for user_id in ("u1", STRANGER):
@@ -182,7 +184,7 @@ def test_answers_change_nothing_in_the_model() -> None:
 
 
 def test_threads_that_ask_at_once_get_what_one_gets() -> None:
-    world = ranking.live_through(seed=6, use_prior=1, num_seen_sets=512)
+    world = ranking.live_through(seed=6, use_prior=1, taken=ranking.WEIGHS)
 
     def ask(snapshot: Snapshot, number: int) -> Any:
         answer = snapshot.recommend(f"u{number % NUM_USERS}", 20, exclude_seen=number % 2 == 0)
@@ -197,7 +199,7 @@ def test_threads_that_ask_at_once_get_what_one_gets() -> None:
 @settings(derandomize=True, deadline=None, max_examples=10)
 @given(seeds)
 def test_a_sides_figures_are_those_of_its_entities_by_rank(seed: int) -> None:
-    world = ranking.live_through(seed, 1, 0)
+    world = ranking.live_through(seed, 1)
     m, snapshot = world.recommender.memory, snapshot_of(world.recommender)
     num_slots = len(m.slots)
     slots_of = {

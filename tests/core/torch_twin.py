@@ -4,6 +4,8 @@ Everything is float64. Each occurrence of an item's row in an event, as context 
 because a row's Adagrad takes them in turn.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from stream.core.arena import side_of, slots_of
 from stream.core.event import ITEM, USER
+from stream.core.history import gap_at, item_at
 from stream.core.memory import ITEM_TOP, Memory
 from stream.core.model import LOGISTIC, SOFTMAX, Hyper, Shared
 
@@ -45,6 +48,8 @@ class Event(NamedTuple):
     gap: int
     candidates: list[int]
     weight: float
+    taken: Mapping[int, int] = MappingProxyType({})
+    """Candidates that the filter has with the user, and how many sessions ago they were taken: 2 for more."""
 
 
 class Leaves(NamedTuple):
@@ -57,6 +62,7 @@ class Leaves(NamedTuple):
     gate: Tensor
     prior: Tensor
     repeats: list[Tensor]
+    taken: Tensor
 
 
 def coordinates_of(m: Memory, slot: int, num_ids: int) -> NDArray[np.float32]:
@@ -68,14 +74,26 @@ def coordinates_of(m: Memory, slot: int, num_ids: int) -> NDArray[np.float32]:
 
 def history_of(m: Memory, user: int, num_ids: int) -> list[int]:
     """Return the item slots that a user's extent names, newest first."""
+    return [item for item, _ in _places_of(m, user, num_ids)]
+
+
+def _places_of(m: Memory, user: int, num_ids: int) -> list[tuple[int, int]]:
+    """Return item and gap of each place of a user's history, newest first."""
     begin, size = int(m.slots["offset"][user]), int(m.slots["size"][user])
-    return [item for item in m.words[begin : begin + min(num_ids, size)].tolist() if item >= 0]
+    places = range(begin, begin + min(num_ids, size))
+    return [(int(item_at(m, place)), int(gap_at(m, place))) for place in places if m.words[place] >= 0]
+
+
+def pauses_of(m: Memory, user: int, gap: int, num_ids: int) -> list[int]:
+    """Return the longest gap between now and each place of a user's history."""
+    gaps = [gap, *(of_place for _, of_place in _places_of(m, user, num_ids))]
+    return [max(gaps[: k + 1]) for k in range(len(gaps) - 1)]
 
 
 def read_parameters(m: Memory, p: Shared, num_ids: int) -> Parameters:
     """Copy all parameters out, those of everyone alive."""
     found: Parameters = {}
-    for name in ("lag", "gate", "prior", "repeat"):
+    for name in ("lag", "gate", "prior", "repeat", "taken"):
         value, adagrad = getattr(p, name), getattr(p, f"{name}_adagrad")
         found[name] = Parameter(value.astype(np.float64), adagrad.astype(np.float64))
     for slot in (*range(*slots_of(m, ITEM)), *range(*slots_of(m, USER))):
@@ -89,8 +107,9 @@ def learn(m: Memory, p: Shared, h: Hyper, event: Event) -> Parameters:
     """Return the parameters after one step, computed naively."""
     after = read_parameters(m, p, h.num_ids)
     history = history_of(m, event.user, h.num_ids)
-    leaves = _leaves(after, history, event)
-    loss = _loss(_scores(m, p, h, leaves, event), _log_q(m, p, h, history, event), h, event.weight)
+    pauses = pauses_of(m, event.user, event.gap, h.num_ids)
+    leaves = _leaves(after, history, pauses, event)
+    loss = _loss(_scores(m, p, h, leaves, pauses, event), _log_q(m, p, h, history, event), h, event.weight)
     torch.autograd.backward(loss)
 
     for item, leaf in zip(history + event.candidates, leaves.contexts + leaves.targets, strict=True):
@@ -101,15 +120,20 @@ def learn(m: Memory, p: Shared, h: Hyper, event: Event) -> Parameters:
     _step(after["prior"], leaves.prior, h.rate_prior)
     for item, leaf in zip(event.candidates, leaves.repeats, strict=True):
         if item in history:
-            _step(after["repeat"], leaf, h.rate_repeat, history.index(item))
+            place = history.index(item)
+            _step(after["repeat"], leaf, h.rate_repeat, (place, pauses[place]))
+    _step(after["taken"], leaves.taken, h.rate_repeat)
     return after
 
 
-def _leaves(before: Parameters, history: list[int], event: Event) -> Leaves:
+def _leaves(before: Parameters, history: list[int], pauses: list[int], event: Event) -> Leaves:
     def leaf(value: Any) -> Tensor:
         return torch.tensor(value, dtype=torch.float64, requires_grad=True)
 
-    repeat = before["repeat"].value
+    def repeat_of(item: int) -> float:
+        place = history.index(item) if item in history else None
+        return 0.0 if place is None else float(before["repeat"].value[place, pauses[place]])
+
     return Leaves(
         contexts=[leaf(before[item].value) for item in history],
         targets=[leaf(before[item].value) for item in event.candidates],
@@ -117,20 +141,26 @@ def _leaves(before: Parameters, history: list[int], event: Event) -> Leaves:
         lag=leaf(before["lag"].value),
         gate=leaf(before["gate"].value),
         prior=leaf(before["prior"].value),
-        repeats=[leaf(repeat[history.index(item)] if item in history else 0.0) for item in event.candidates],
+        repeats=[leaf(repeat_of(item)) for item in event.candidates],
+        taken=leaf(before["taken"].value),
     )
 
 
-def _scores(m: Memory, p: Shared, h: Hyper, leaves: Leaves, event: Event) -> Tensor:
+def _scores(m: Memory, p: Shared, h: Hyper, leaves: Leaves, pauses: list[int], event: Event) -> Tensor:
     def padded(row: Tensor) -> Tensor:
         return functional.pad(row, (0, leaves.lag.shape[1] - len(row)))
 
+    history = history_of(m, event.user, h.num_ids)
+    is_full = len(history) == min(int(m.slots["size"][event.user]), h.num_ids)
     x = padded(leaves.coordinates)
     for k, row in enumerate(leaves.contexts):
-        x = x + leaves.gate[event.gap] * leaves.lag[k] * padded(row)
+        x = x + leaves.gate[pauses[k]] * leaves.lag[k] * padded(row)
     scores = []
     for item, row, repeat in zip(event.candidates, leaves.targets, leaves.repeats, strict=True):
         score = x @ padded(row) + repeat
+        # A history with room holds all that was taken: nothing else is looked up.
+        if item in event.taken and not h.hides_taken and (is_full or item in history):
+            score = score + leaves.taken[event.taken[item], event.gap]
         if h.use_prior:
             counts = torch.tensor([float(m.slots[name][item]) for name in ("slow", "mid", "fast")])
             score = score + leaves.prior[event.gap] @ torch.log(counts / torch.tensor(p.decay) + 0.5)

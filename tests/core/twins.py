@@ -4,7 +4,7 @@ Nothing here is quick, and nothing shares code with what it checks.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stream.core import arena, index, memory
 from stream.core.event import ITEM, USER, EventBatch, hash_spans
-from stream.core.memory import Memory
+from stream.core.memory import SLOT_BITS, Memory
 
 Words = NDArray[np.int32]
 
@@ -144,7 +144,8 @@ class ArenaTwin:
             self.recent = [-1 if item in gone else item for item in self.recent]
             for user in self.of(USER):
                 places = user.payload[: self.num_ids]
-                kept = [item for item in places if item not in gone]
+                left = without(history_in(places), lambda item: item in gone)
+                kept = [item + (gap << SLOT_BITS) for item, gap in left]
                 places[:] = kept + [-1] * (len(places) - len(kept))
 
     def by_rank(self, side: int, top_bits: int) -> list[Entity]:
@@ -165,6 +166,20 @@ class ArenaTwin:
         else:
             self.top = sum(entity.overhead + len(entity.payload) for entity in self.entities.values())
             self.num_compactions += 1
+
+
+def history_in(words: Words) -> list[tuple[int, int]]:
+    """The items in a history's words, each with the gap before it."""
+    return [(word % 2**SLOT_BITS, word >> SLOT_BITS) for word in words.tolist() if word >= 0]
+
+
+def without(history: list[tuple[int, int]], is_gone: Callable[[int], bool]) -> list[tuple[int, int]]:
+    """What is left of a history: the pause between two items that stay is what it was."""
+    stay = [k for k, (item, _) in enumerate(history) if not is_gone(item)]
+    ends = [*stay[1:], len(history)][: len(stay)]
+    return [
+        (history[begin][0], max(gap for _, gap in history[begin:end])) for begin, end in zip(stay, ends, strict=True)
+    ]
 
 
 def assert_same(m: Memory, twin: ArenaTwin) -> None:
@@ -240,8 +255,9 @@ def _assert_mentions_are_alive(m: Memory, of_side: dict[int, list[int]], num_ids
     assert known.issuperset(m.recent.tolist())
     for slot in of_side[USER]:
         offset, size = int(m.slots[slot]["offset"]), int(m.slots[slot]["size"])
-        places = m.words[offset : offset + min(size, num_ids)].tolist()
-        assert known.issuperset(places)
+        words = m.words[offset : offset + min(size, num_ids)]
+        assert known.issuperset(item for item, _ in history_in(words))
+        places = words.tolist()
         assert -1 not in places or set(places[places.index(-1) :]) == {-1}, "a gap in a history"
 
 

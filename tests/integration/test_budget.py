@@ -21,7 +21,7 @@ def test_a_service_goes_on_under_other_budgets_and_after_its_death(
 ) -> None:
     service = scene.service()
     living = scene.start(service)
-    for size in ("300KiB", "28KiB", "40KiB"):
+    for size in ("300KiB", "32KiB", "40KiB"):
         scene.feeder.feed(100)
         wait_until(lambda: service.saved() is not None, service)
         assert main(["budget", size, "--config", str(service.config), "--wait", f"{PATIENCE_S}s"]) == 0, service.told()

@@ -18,7 +18,7 @@ from tests.kill_matrix.service import set_up
 PATIENCE_S = 60
 # The same as the service's settings.
 OPTIONS = (
-    *("--quiet", "--no-shuffle-ties", "--budget", "26KiB", "--policy", "powerlaw:0.5", "--window", "90events"),
+    *("--quiet", "--no-shuffle-ties", "--budget", "30KiB", "--policy", "powerlaw:0.5", "--window", "90events"),
     *("--eval-sample", "0.3", "--lateness", "60s", "--set", "sizes.resize_every_events=60"),
 )
 

@@ -102,7 +102,7 @@ class Trouble:
 REASONS = frozenset(reason for reason, _ in FAULTS) | {FAR, LATE}
 
 SETTINGS: Mapping[str, Any] = {
-    "memory": {"budget_bytes": 26 * 1024},
+    "memory": {"budget_bytes": 30 * 1024},
     "sizes": {"resize_every_events": 60},
     "evaluation": {"sample": 0.3},
     "windows": {"close_after": "90events", "allowed_lateness_s": LATENESS_S},

@@ -106,8 +106,8 @@ class State(msgspec.Struct, frozen=True):
 
 
 def excludes_seen(snapshot: Snapshot, asked: bool | None) -> bool:
-    """Return whether what a user took is left out: as asked, or else if the model remembers pairs."""
-    return snapshot.has_filter if asked is None else asked
+    """Return whether what a user took is left out: as asked, or else if an item is taken once."""
+    return snapshot.hides_taken if asked is None else asked
 
 
 def recommend_to_one(snapshot: Snapshot, user: str, n: int, exclude_seen: bool | None) -> RecommendedToOne:
