@@ -43,13 +43,12 @@ HYPER: Final[dict[str, Any]] = {
 experience that an agent begins with is of actions that have stood for long, whose rewards show what they are worth; and
 exploration that stays the same for an episode (gSDE, Raffin et al., CoRL 2021), for new sizes pay late."""
 FIRST_UPDATES: Final = 1_500
-"""Gradient steps on what is known before the first step."""
-SEEN: Final = ("entities", "room", "drift", "gaps", "quality")
-"""Parts of an observation that the agent learns from. The others are the same to it: with all 69 numbers and a few
-thousand windows the critics learn the noise in them, and the agent gets worse than one that never looks."""
-_MASK: Final = np.zeros(OBSERVATION_LENGTH, np.float32)
-for _part in SEEN:
-    _MASK[PARTS[_part]] = 1.0
+"""Gradient steps on what is known before the first step, at least."""
+UPDATES_PER_WINDOW: Final = 1.5
+"""As many for each window of experience, where there is more of it."""
+SEEN: Final = ("room",)
+"""Parts of an observation that the agent learns from. The others are the same to it: by others it tells the few
+streams that it is trained on from each other, and on one that it has not seen it gets worse than if it never looked."""
 _EPSILON: Final = 1e-3
 
 Env = gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]
@@ -68,6 +67,8 @@ class Plan(NamedTuple):
     seed: int
     log_dir: Path | None = None
     """Where the logs for TensorBoard go."""
+    seen: Sequence[str] = SEEN
+    """Parts of an observation that the agent learns from."""
 
 
 class Score(NamedTuple):
@@ -131,12 +132,13 @@ def train(
     """
     torch.set_num_threads(1)
     scaled: Any = TransformReward(Monitor(env), lambda reward: REWARD_SCALE * float(reward))
-    masked: Any = TransformObservation(scaled, lambda seen: seen * _MASK, env.observation_space)
+    mask = _mask_of(plan.seen)
+    masked: Any = TransformObservation(scaled, lambda seen: seen * mask, env.observation_space)
     normalised = VecNormalize(DummyVecEnv([lambda: masked]), norm_reward=False, clip_obs=5.0)
     model = SAC("MlpPolicy", normalised, seed=plan.seed, device="cpu", **HYPER)
     model.set_logger(configure(None if plan.log_dir is None else str(plan.log_dir), _formats(plan.log_dir)))
     selection = _Selection(trial, actions, plan, watcher)
-    _learn_first(model, normalised, list(experience))
+    _learn_first(model, normalised, list(experience), mask)
     try:
         model.learn(plan.steps, callback=selection, log_interval=1)
     finally:
@@ -145,17 +147,26 @@ def train(
     return selection.best, selection.scores
 
 
-def _learn_first(model: Any, normalised: VecNormalize, experience: list[Experience]) -> None:
+def _mask_of(seen: Iterable[str]) -> NDArray[np.float32]:
+    """Return 1 for every number of an observation that belongs to a part that is seen, 0 for the others."""
+    mask = np.zeros(OBSERVATION_LENGTH, np.float32)
+    for part in seen:
+        mask[PARTS[part]] = 1.0
+    return mask
+
+
+def _learn_first(model: Any, normalised: VecNormalize, experience: list[Experience], mask: NDArray[np.float32]) -> None:
     """Fill the replay buffer with experience, and learn from it."""
     if not experience:
         return
-    normalised.obs_rms.update(np.stack([observation * _MASK for observation, *_ in experience]))
+    normalised.obs_rms.update(np.stack([observation * mask for observation, *_ in experience]))
     for observation, action, reward, following in experience:
         scaled = np.array([REWARD_SCALE * reward])
-        seen, next_seen = observation[None] * _MASK, following[None] * _MASK
+        seen, next_seen = observation[None] * mask, following[None] * mask
         model.replay_buffer.add(seen, next_seen, action[None], scaled, np.zeros(1), [{}])
     model._current_progress_remaining = 1.0
-    model.train(FIRST_UPDATES, batch_size=model.batch_size)
+    updates = max(FIRST_UPDATES, round(UPDATES_PER_WINDOW * len(experience)))
+    model.train(updates, batch_size=model.batch_size)
 
 
 def _formats(log_dir: Path | None) -> list[str]:
@@ -185,7 +196,7 @@ class _Selection(BaseCallback):
         return step - best.step < self._plan.patience * self._plan.evaluate_every
 
     def _evaluate(self, step: int) -> None:
-        frozen = freeze(self.model, self._actions)
+        frozen = freeze(self.model, self._actions, self._plan.seen)
         score = evaluate(self._trial, frozen.act, step)
         self.logger.record("eval/mean_reward", score.reward)
         self.logger.dump(step)
@@ -195,7 +206,7 @@ class _Selection(BaseCallback):
             self.best = frozen._replace(low=score.low, high=score.high)
 
 
-def freeze(model: Any, actions: str) -> Trained:
+def freeze(model: Any, actions: str, seen: Sequence[str] = SEEN) -> Trained:
     """Return what a model has learnt as small arrays; the range of actions is all there is."""
     statistics = model.get_vec_normalize_env().obs_rms
     actor, critic = model.policy.actor, model.policy.critic
@@ -204,7 +215,7 @@ def freeze(model: Any, actions: str) -> Trained:
     return Trained(
         actions,
         statistics.mean.astype(np.float32),
-        np.where(_MASK > 0, np.sqrt(statistics.var + _EPSILON**2), np.inf).astype(np.float32),
+        np.where(_mask_of(seen) > 0, np.sqrt(statistics.var + _EPSILON**2), np.inf).astype(np.float32),
         (*_layers(actor.latent_pi), *_layers([actor.mu])),
         critics,
         np.full(length, -1, np.float32),

@@ -86,6 +86,7 @@ def test_random_search_is_a_learner_too(tmp_path: Path, capsys: Told) -> None:
         (("--mean-sizes", "4,x"), "--mean-sizes: 'x' is not a size"),
         (("--budgets", "tiny"), "'tiny' is not a size"),
         (("--actions", "seven"), "action space 'seven' is unknown"),
+        (("--seen", "room,moon"), "--seen moon: an observation has no such part: give some of user_frequencies, "),
         (("--episode", "9"), "give more events, shorter windows or shorter episodes"),
         (("--data", "nowhere.csv"), "nowhere.csv cannot be read"),
     ],

@@ -9,8 +9,9 @@ import numpy as np
 
 from stream.adapters.search_progress import SearchProgress
 from stream.commands.assembly import versions
-from stream.commands.options import WORLD, list_settings, mean_sizes, parse_assignments
+from stream.commands.options import WORLD, list_settings, listed, mean_sizes, parse_assignments
 from stream.config import parse_bytes
+from stream.core.observation import PARTS
 from stream.errors import UsageError
 
 _LEARNERS: Final = ("sac", "random")
@@ -58,6 +59,11 @@ def add(commands: Any) -> None:
     option("--patience", type=int, default=4, metavar="N", help="end after so many without a better one (4)")
     option("--learner", choices=_LEARNERS, default="sac", help="soft actor-critic, or random search as a control (sac)")
     option("--actions", default="scall", metavar="NAME", help="action space: scall or groups (scall)")
+    option(
+        "--seen", default="room", metavar="PARTS",
+        help="parts of an observation that the agent learns from, such as room,drift,quality; with more it tells "
+        "streams apart, and does worse on those that it has not seen (room)",
+    )  # fmt: skip
     option("--seed", type=int, default=1, metavar="N", help="same seed, same data: same policy (1)")
     option("--logs", type=Path, metavar="DIR", help="folder for logs that TensorBoard reads")
     option("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting below")
@@ -68,6 +74,7 @@ def add(commands: Any) -> None:
 def search(options: argparse.Namespace) -> int:
     """Train, and write the policy ``--out``."""
     _check(options)
+    _seen(options)
     try:
         from agents import sac, trained
         from simulators.environment import EmbeddingSizes
@@ -75,7 +82,7 @@ def search(options: argparse.Namespace) -> int:
         raise UsageError(f"scall search needs {error.name}: pip install 'scall-stream[agent]'") from None
     common = _environment(options)
     whole = EmbeddingSizes(**common)
-    plan = sac.Plan(options.steps, options.evaluate_every, options.patience, options.seed, options.logs)
+    plan = sac.Plan(options.steps, options.evaluate_every, options.patience, options.seed, options.logs, _seen(options))
     with SearchProgress(options.steps, quiet=options.quiet) as progress:
         progress.say(f"living through {whole.num_scenes} scenes, {options.lives} times each")
         env = whole.within(0, 1 - options.held_out)
@@ -106,6 +113,14 @@ def _lives(env: Any) -> list[dict[str, int]]:
         {"scene": scene, "snapshot": 0, "windows": len(env.scene(scene).lives.reference)}
         for scene in range(env.num_scenes)
     ]
+
+
+def _seen(options: argparse.Namespace) -> list[str]:
+    parts = listed("--seen", options.seen)
+    for part in parts:
+        if part not in PARTS:
+            raise UsageError(f"--seen {part}: an observation has no such part: give some of {', '.join(PARTS)}")
+    return parts
 
 
 def _require_windows_held_out(env: Any, share: float) -> None:
@@ -174,6 +189,7 @@ def _provenance(options: argparse.Namespace, common: dict[str, Any], scores: lis
         "data": [[Path(stream.data).name, stream.settings] for stream in common["data"]],
         **given,
         "held_out": options.held_out,
+        "seen": _seen(options),
         "steps": options.steps,
         "seed": options.seed,
         "versions": versions() | {name: version(name) for name in _PACKAGES},
