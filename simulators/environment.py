@@ -128,8 +128,9 @@ class EmbeddingSizes(gymnasium.Env[Observation, Numbers]):
         """Return a scene, living through it first where nobody asked before."""
         if number not in self._scenes:
             tape, settings = self._plans[number]
-            counts = self._episode_windows, self._num_snapshots, self._num_lives
-            lives = live_through(tape, settings, self.actions, *counts)
+            lives = live_through(
+                tape, settings, self.actions, self._episode_windows, self._num_snapshots, self._num_lives
+            )
             self._scenes[number] = Scene(tape, settings, self._episode_windows, lives)
         return self._scenes[number]
 

@@ -84,7 +84,7 @@ def _score_candidates(
         row = np.uint64(s.offset)
         dot = p.repeat[place, w.pauses[place]] if place >= 0 else _f(0.0)
         age = -1
-        # As long as a history has room, it holds all that was taken, and there is nothing else to ask for.
+        # A history with room holds all that was taken, unless it has just grown: look-ups are saved by it.
         if weighs and (past.is_full or place >= 0):
             stamp = seen.find(m, user_key, s.key)
             if stamp >= 0:

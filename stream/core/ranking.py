@@ -123,7 +123,7 @@ def rank_item(
     score_block(m, p, h, w, width, gap, target, target + 1)
     _finish_block(m, p, h, w, gap, past, user_key, target, target + 1)
     hides = len(m.seen) > 0 and h.hides_taken
-    # As long as a history has room, it holds all that was taken, and there is nothing else to ask for.
+    # A history with room holds all that was taken, unless it has just grown: look-ups are saved by it.
     weighs = weighs_taken(m, h) and past.is_full
     least, most = bounds_of_taken(p, gap)
     if weighs:

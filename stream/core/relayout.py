@@ -29,6 +29,7 @@ from stream.core.memory import (
     Memory,
     layout_of,
 )
+from stream.core.seen import fingerprint_of
 from stream.errors import BudgetError
 
 
@@ -200,12 +201,13 @@ def _rehash(seen: Any, num_before: int, num_sets: int) -> None:
         num_held = 0
         for way in range(SEEN_WAYS):
             for source in range(first, last + 1):
-                fingerprint = seen[source, way]
-                is_new = fingerprint != 0 and num_held < SEEN_WAYS
+                entry = seen[source, way]
+                is_new = entry != 0 and num_held < SEEN_WAYS
                 for k in range(num_held):
-                    is_new = is_new and held[k] != fingerprint
+                    # A pair taken again since it stood in several sets has another session in one of them.
+                    is_new = is_new and fingerprint_of(held[k]) != fingerprint_of(entry)
                 if is_new:
-                    held[num_held] = fingerprint
+                    held[num_held] = entry
                     num_held += 1
         for way in range(SEEN_WAYS):
             seen[to, way] = held[way] if way < num_held else np.uint16(0)

@@ -29,6 +29,12 @@ def _locate(user_key: Any, item_key: Any, num_sets: int) -> Any:
     return which, max(fingerprint, 1)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def fingerprint_of(entry: Any) -> int:
+    """Return the fingerprint in an entry, 0 where the place is empty."""
+    return np.int64(entry) & _FINGERPRINT
+
+
 @njit(cache=True, nogil=True, _nrt=False)
 def find(m: Memory, user_key: Any, item_key: Any) -> int:
     """Return the stamp of the session in which the pair was taken, as far as the filter remembers; else -1."""
@@ -36,9 +42,8 @@ def find(m: Memory, user_key: Any, item_key: Any) -> int:
         return -1
     which, fingerprint = _locate(user_key, item_key, len(m.seen))
     for way in range(SEEN_WAYS):
-        held = np.int64(m.seen[which, way])
-        if held & _FINGERPRINT == fingerprint:
-            return held >> FINGERPRINT_BITS
+        if fingerprint_of(m.seen[which, way]) == fingerprint:
+            return np.int64(m.seen[which, way]) >> FINGERPRINT_BITS
     return -1
 
 
@@ -64,6 +69,6 @@ def add(m: Memory, user_key: Any, item_key: Any, session: int) -> None:
     for way in range(SEEN_WAYS):
         held = np.int64(m.seen[which, way])
         m.seen[which, way] = np.uint16(carried)
-        if held == 0 or held & _FINGERPRINT == fingerprint:
+        if held == 0 or fingerprint_of(held) == fingerprint:
             break
         carried = held
