@@ -39,7 +39,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Most item ids in a user's history."""
     prior: bool = True
     """Popularity as an additive prior."""
-    negatives_recent: int = 48
+    negatives_recent: int = 32
     negatives_uniform: int = 12
     negatives_own: int = 4
     rate_item: float = 0.2

@@ -10,7 +10,6 @@ from typing import Any, Final
 import numpy as np
 from numba import njit
 
-from stream.core.event import mix64
 from stream.core.memory import SEEN_WAYS, Memory
 
 FINGERPRINT_BITS: Final = 13
@@ -22,9 +21,11 @@ _FINGERPRINT: Final = 2**FINGERPRINT_BITS - 1
 
 @njit(cache=True, nogil=True, inline="always")
 def _locate(user_key: Any, item_key: Any, num_sets: int) -> Any:
-    h = mix64(user_key ^ (item_key * np.uint64(0x9E3779B97F4A7C15)))
+    # Keys are well mixed as they come, so one product is enough; turned, so that a pair is not its mirror image.
+    turned = (item_key << np.uint64(32)) | (item_key >> np.uint64(32))
+    h = (user_key ^ turned) * np.uint64(0x9E3779B97F4A7C15)
     which = np.int64(((h >> np.uint64(32)) * np.uint64(num_sets)) >> np.uint64(32))
-    fingerprint = np.int64(h & np.uint64(_FINGERPRINT))
+    fingerprint = np.int64((h >> np.uint64(32 - FINGERPRINT_BITS)) & np.uint64(_FINGERPRINT))
     # Zero marks an empty place.
     return which, max(fingerprint, 1)
 

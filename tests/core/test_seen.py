@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from stream.core import seen
 from stream.core.memory import SEEN_WAYS, Layout, Memory, allocate
-from tests.core import twins
 
 Pair = tuple[int, int]
 
@@ -21,9 +20,10 @@ def empty_filter(num_sets: int) -> Memory:
 
 
 def locate(pair: Pair, num_sets: int) -> Pair:
-    """The set of a pair by the upper half of its hash, its fingerprint by the lowest 13 bits."""
-    h = twins.mix64(pair[0] ^ (pair[1] * _GOLDEN % 2**64))
-    return (h >> 32) * num_sets >> 32, h % 2**13 or 1
+    """The set of a pair by the upper half of its hash, its fingerprint by the 13 bits below."""
+    turned = pair[1] % 2**32 << 32 | pair[1] >> 32
+    h = (pair[0] ^ turned) * _GOLDEN % 2**64
+    return (h >> 32) * num_sets >> 32, (h >> 19) % 2**13 or 1
 
 
 def add(m: Memory, pair: Pair, session: int = 0) -> None:
@@ -118,12 +118,9 @@ def test_a_filter_of_no_sets_remembers_nothing() -> None:
 
 def false_alarms(m: Memory, user: NDArray[np.uint64], item: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Which pairs a full filter takes for known, all at once."""
-    h = user ^ (item * np.uint64(_GOLDEN))
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    h ^= h >> np.uint64(31)
+    h = (user ^ (item << np.uint64(32) | item >> np.uint64(32))) * np.uint64(_GOLDEN)
     which = (h >> np.uint64(32)) * np.uint64(len(m.seen)) >> np.uint64(32)
-    fingerprint = np.maximum(h & np.uint64(0x1FFF), np.uint64(1)).astype(np.uint16)
+    fingerprint = np.maximum(h >> np.uint64(19) & np.uint64(0x1FFF), np.uint64(1)).astype(np.uint16)
     held = m.seen[which.astype(np.intp)] & np.uint16(0x1FFF)
     alarms: NDArray[np.bool_] = (held == fingerprint[:, None]).any(axis=1)
     return alarms
