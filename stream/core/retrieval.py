@@ -1,144 +1,24 @@
 """The best n items of the whole catalogue: for a user, or like an item. Kernels read the model and never write it."""
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from stream.core import index, seen
 from stream.core.event import MAX_ID_BYTES
 from stream.core.history import Past, mask_of, place_of
-from stream.core.memory import ITEM_TOP, Memory
+from stream.core.memory import Memory
 from stream.core.model import BLOCK, Hyper, Shared, Workspace
-from stream.core.numeric import FAST_MATH, log32
+from stream.core.numeric import FAST_MATH
+from stream.core.outline import NUM_LEADING, Outline, Popularity
 from stream.core.ranking import bounds_of_taken, weighs_taken, weight_if_taken
 
 ID_WORDS: Final = (MAX_ID_BYTES + 4) // 4
 """Words that an item's id takes, at most."""
-NUM_LEADING: Final = 16
-"""Coordinates by which most items are left behind: a multiple of four."""
-_NUM_CLASSES: Final = 8
 _f = np.float32
 _ROUNDING = _f(1e-5)
 """What a bound is off by, at most, relative to the product of the lengths: sums in another order round differently."""
-
-
-class Outline(NamedTuple):
-    """The n items, those of long embeddings first, and what tells quickly that one scores too little."""
-
-    slot: NDArray[np.int32]
-    """int32[n]: the items' slots."""
-    place: NDArray[np.int32]
-    """int32[slots]: where an item's slot stands in that order; -1 for slots without an owner."""
-    leading: NDArray[np.float32]
-    """float32[blocks, NUM_LEADING, BLOCK]: leading coordinates of each BLOCK items, those of one place next to each
-    other; missing ones are 0."""
-    rest: NDArray[np.float32]
-    """float32[n]: length of the coordinates behind those."""
-    norm: NDArray[np.float32]
-    """float32[n]: length of all."""
-    longest_from_block: NDArray[np.float32]
-    """float32[blocks]: the greatest length from each block of BLOCK items on."""
-
-
-def outline_of(m: Memory) -> Outline:
-    """Return the outline of all items."""
-    norms = np.empty(m.counters[ITEM_TOP], np.float32)
-    _fill_norms(m, norms)
-    # By a few classes of length, not by length: within a class memory is read in one direction.
-    has_length = np.isfinite(norms) & (norms > 0)
-    scale = (_NUM_CLASSES - 0.01) / np.max(norms, initial=1e-30, where=has_length)
-    of_class = np.zeros(len(norms), np.uint8)
-    np.multiply(norms, scale, out=of_class, where=has_length, casting="unsafe")
-    alive = np.flatnonzero(norms >= 0)
-    slot = alive[np.argsort(_NUM_CLASSES - of_class[alive], kind="stable")].astype(np.int32)
-    num = len(slot)
-    outline = Outline(
-        slot=slot,
-        place=np.full(len(norms), -1, np.int32),
-        leading=np.zeros((-(-num // BLOCK), NUM_LEADING, BLOCK), np.float32),
-        rest=np.empty(num, np.float32),
-        norm=norms[slot],
-        longest_from_block=_most_from_block(norms[slot]),
-    )
-    outline.place[slot] = np.arange(num, dtype=np.int32)
-    _fill_coordinates(m, outline)
-    return outline
-
-
-class Popularity(NamedTuple):
-    """What the prior adds to each item's score, for all users at one time gap."""
-
-    of_item: NDArray[np.float32]
-    """float32[n], in the outline's order."""
-    from_block: NDArray[np.float32]
-    """float32[blocks]: the most from each block of BLOCK items on."""
-
-
-def popularity_of(m: Memory, p: Shared, h: Hyper, w: Workspace, gap: int, outline: Outline) -> Popularity:
-    """Return the popularity of all items at a time gap."""
-    of_item = np.empty(len(outline.slot), np.float32)
-    _fill_popularity(m, p, h, w, gap, outline.slot, of_item)
-    return Popularity(of_item, _most_from_block(of_item))
-
-
-def _most_from_block(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the greatest value from each block of BLOCK on.
-
-    >>> _most_from_block(np.arange(600, 0, -1).astype(np.float32))
-    array([600., 344.,  88.], dtype=float32)
-    """
-    most = np.maximum.reduceat(values, np.arange(0, len(values), BLOCK)) if len(values) else values
-    return np.maximum.accumulate(most[::-1])[::-1].copy()
-
-
-@njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
-def _fill_popularity(m: Memory, p: Shared, h: Hyper, w: Workspace, gap: int, slot: Any, popularity: Any) -> None:
-    slow, mid, fast = w.counts[0], w.counts[1], w.counts[2]
-    a, b, c = p.prior[gap, 0], p.prior[gap, 1], p.prior[gap, 2]
-    by_slow, by_mid, by_fast = _f(1.0 / p.decay[0]), _f(1.0 / p.decay[1]), _f(1.0 / p.decay[2])
-    half = _f(0.5)
-    for begin in range(0, len(popularity), BLOCK):
-        block = popularity[begin : begin + BLOCK]
-        for i in range(len(block)):
-            s = m.slots[slot[begin + i]]
-            slow[i] = s.slow
-            mid[i] = s.mid
-            fast[i] = s.fast
-            block[i] = _f(0.0)
-        if h.use_prior:
-            for i in range(len(block)):
-                popular = a * log32(slow[i] * by_slow + half) + b * log32(mid[i] * by_mid + half)
-                block[i] += popular + c * log32(fast[i] * by_fast + half)
-
-
-@njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
-def _fill_norms(m: Memory, norms: Any) -> None:
-    for i in range(len(norms)):
-        s = m.slots[i]
-        row = np.uint64(s.offset)
-        square = _f(0.0)
-        if s.alive:
-            for c in range(np.uint64(s.size)):
-                square += m.arena[row + c] * m.arena[row + c]
-        # What is no number ranks with nothing, and is still an item.
-        norms[i] = (np.sqrt(square) if square >= _f(0.0) else _f(0.0)) if s.alive else _f(-1.0)
-
-
-@njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)
-def _fill_coordinates(m: Memory, outline: Outline) -> None:
-    for i in range(len(outline.slot)):
-        s = m.slots[outline.slot[i]]
-        row = np.uint64(s.offset)
-        size = np.int64(s.size)
-        of_rest = _f(0.0)
-        block = outline.leading[i // BLOCK]
-        for c in range(np.uint64(min(size, NUM_LEADING))):
-            block[c, i % BLOCK] = m.arena[row + c]
-        for c in range(np.uint64(NUM_LEADING), np.uint64(max(size, NUM_LEADING))):
-            of_rest += m.arena[row + c] * m.arena[row + c]
-        outline.rest[i] = np.sqrt(of_rest)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, _nrt=False)

@@ -12,6 +12,7 @@ from stream.core.events import begin_test
 from stream.core.history import NUM_GAPS
 from stream.core.memory import NUM_ITEMS, NUM_LEARNT, NUM_USERS, Memory
 from stream.core.model import Hyper, Shared, Workspace, new_workspace
+from stream.core.outline import Outline, Popularity, outline_of, popularity_of
 from stream.core.sizes import MAX_SIZE, summarise_sizes
 from stream.core.status import SideStatus
 
@@ -58,8 +59,8 @@ class Snapshot:
         self.hyper = hyper
         self.watermark_ms = watermark_ms
         self.taken_s = taken_s
-        self._popularity: dict[int, retrieval.Popularity] = {}
-        self._outline: retrieval.Outline | None = None
+        self._popularity: dict[int, Popularity] = {}
+        self._outline: Outline | None = None
 
     @property
     def num_users(self) -> int:
@@ -94,7 +95,7 @@ class Snapshot:
         key = np.uint64(hash_id(user_id, USER))
         user, _, gap, width, past = begin_test(m, p, h, w, key, _NO_KEY, time_ms)
         best, score = self._room(n)
-        popularity = self._popularity_at(gap, w)
+        popularity = self._popularity_at(gap)
         num = retrieval.recommend(
             m, p, h, w, width, gap, past, key, popularity, self._outlined(), exclude_seen, best, score
         )  # fmt: skip
@@ -134,10 +135,9 @@ class Snapshot:
         return np.empty(room, np.int32), np.empty(room, np.float32)
 
     def prepare(self) -> None:
-        """Work out now what requests would work out else, the first of each kind: some ten milliseconds."""
-        workspace = self._new_workspace()
+        """Work out now what requests would work out else, the first of each kind: some milliseconds."""
         for gap in range(NUM_GAPS):
-            self._popularity_at(gap, workspace)
+            self._popularity_at(gap)
 
     def answer_nobody(self) -> None:
         """Answer one of each kind of request, so that the kernels that they need are compiled, or loaded."""
@@ -145,18 +145,18 @@ class Snapshot:
         self.similar("", 1)
         self.side(ITEM)
 
-    def _popularity_at(self, gap: int, workspace: Workspace) -> retrieval.Popularity:
+    def _popularity_at(self, gap: int) -> Popularity:
         """Return what popularity adds to each item's score, the same for all users at this gap."""
         popularity = self._popularity.get(gap)
         if popularity is None:
-            popularity = retrieval.popularity_of(self.memory, self.shared, self.hyper, workspace, gap, self._outlined())
+            popularity = popularity_of(self.shared, self.hyper, gap, self._outlined())
             # Threads that come at the same time fill one each, all alike.
             self._popularity[gap] = popularity
         return popularity
 
-    def _outlined(self) -> retrieval.Outline:
+    def _outlined(self) -> Outline:
         if self._outline is None:
-            self._outline = retrieval.outline_of(self.memory)
+            self._outline = outline_of(self.memory, self.shared)
         return self._outline
 
     def _name(self, slots: NDArray[np.int32], scores: NDArray[np.float32]) -> list[Scored]:
