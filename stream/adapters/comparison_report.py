@@ -1,15 +1,11 @@
 """What a comparison leaves behind: ``compare.json`` for programs, ``compare.html`` and a table for people."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from stream.adapters.comparison import Comparison, Row
 from stream.adapters.comparison_page import render_comparison
@@ -22,6 +18,7 @@ from stream.adapters.comparison_texts import (
     sizes_text,
 )
 from stream.adapters.report import report_fields, write_aside
+from stream.adapters.tables import Line, table_of, text_of
 from stream.adapters.units import bytes_text, count_text, quality_text, seconds_text
 
 JSON_NAME: Final = "compare.json"
@@ -84,27 +81,16 @@ def comparison_summary(comparison: Comparison, page: Path, width: int = FULL_WID
 
     What ``width`` columns have no room for is left to the page.
     """
-    out = io.StringIO()
-    console = Console(file=out, width=width, color_system=None, force_terminal=False)
-    for budget in comparison.budgets:
-        console.print(_table(comparison, comparison.under(budget), is_wide=width >= FULL_WIDTH))
-    for sentence in (*explanations(comparison), f"Page: {page}"):
-        console.print(Text(sentence))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    tables = [
+        _table(comparison, comparison.under(budget), is_wide=width >= FULL_WIDTH) for budget in comparison.budgets
+    ]
+    return text_of(tables, [*explanations(comparison), f"Page: {page}"], width)
 
 
 def _table(comparison: Comparison, rows: list[Row], *, is_wide: bool) -> Table:
     title = f"{comparison.data} under {budget_text(comparison, rows[0].budget_bytes)}"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", padding=(0, 1, 0, 0))
-    for row in rows:
-        cells = _cells(row, comparison.top_k, is_wide=is_wide)
-        if not table.columns:
-            table.add_column("policy", overflow="fold")
-            for name in cells:
-                table.add_column(name, justify="right", no_wrap=True)
-        # Names are text, never markup.
-        table.add_row(Text(row.policy), *map(Text, cells.values()), style="bold" if row.is_reference else "")
-    return table
+    lines = (Line(row.policy, _cells(row, comparison.top_k, is_wide=is_wide), row.is_reference) for row in rows)
+    return table_of(title, "policy", lines)
 
 
 def _cells(row: Row, k: int, *, is_wide: bool) -> dict[str, str]:

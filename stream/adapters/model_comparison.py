@@ -6,6 +6,7 @@ middle 95 % of the draws. All models share the draws, so differences are paired 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -81,7 +82,8 @@ class ModelRow(msgspec.Struct, frozen=True):
     test_seconds: float
 
 
-class Described(NamedTuple):
+@dataclass(frozen=True)
+class Described:
     """What a comparison tells besides its figures."""
 
     data: str
@@ -98,17 +100,10 @@ class Described(NamedTuple):
     versions: dict[str, str]
 
 
-class ModelComparison(NamedTuple):
-    """Models side by side: what :class:`Described` has, and the figures."""
+@dataclass(frozen=True)
+class ModelComparison(Described):
+    """Models side by side: the figures too."""
 
-    data: str
-    reference: str
-    top_k: int
-    warm_share: float
-    num_planned: int
-    gaps: tuple[str, ...]
-    settings: dict[str, Any]
-    versions: dict[str, str]
     seeds: list[int]
     gap_shares: dict[str, float]
     """Of the tests that count, by the time since the user's last event."""
@@ -149,7 +144,7 @@ def compare_runs(described: Described, tests: Sequence[Cases], runs: Sequence[Ru
     rows.sort(key=lambda row: -row.recall.mean)
     by_gap = np.bincount(pool.gap[pool.counts], minlength=len(described.gaps)) / np.count_nonzero(pool.counts)
     return ModelComparison(
-        *described,
+        **vars(described),
         seeds=[columns.seed for columns in tests],
         gap_shares=dict(zip(described.gaps, by_gap.tolist(), strict=True)),
         num_tests=int(np.count_nonzero(pool.counts)),

@@ -1,16 +1,11 @@
 """What a comparison of models leaves behind: ``models.json`` for programs, ``models.html`` and a table for people."""
 
-import io
 import json
 from html import escape
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from stream.adapters.comparison_page import TABLE_STYLE, difference_html
 from stream.adapters.comparison_statistics import CONFIDENCE
@@ -20,6 +15,7 @@ from stream.adapters.model_comparison_plots import model_plots
 from stream.adapters.model_comparison_texts import estimate_text, explanations, gaps_text, memory_text
 from stream.adapters.page import chip, figures, frame, header, section, settings_and_versions
 from stream.adapters.report import write_aside
+from stream.adapters.tables import Line, table_of, text_of
 from stream.adapters.units import plural, quality_text, seconds_text
 
 JSON_NAME: Final = "models.json"
@@ -41,7 +37,7 @@ def save_models(comparison: ModelComparison, folder: Path) -> Path:
 
 def model_fields(comparison: ModelComparison) -> dict[str, Any]:
     """Return the comparison in the public form of ``models.json``; but for seconds it is repeatable."""
-    fields: dict[str, Any] = comparison._asdict() | {
+    fields: dict[str, Any] = vars(comparison) | {
         "confidence": CONFIDENCE,
         "num_seeds_planned": comparison.num_planned,
     }
@@ -63,30 +59,15 @@ def models_summary(comparison: ModelComparison, page: Path, width: int = FULL_WI
 
     What ``width`` columns have no room for is left to the page.
     """
-    out = io.StringIO()
-    console = Console(file=out, width=width, color_system=None, force_terminal=False)
-    console.print(_table(comparison, is_wide=width >= FULL_WIDTH))
-    for sentence in (*explanations(comparison), *_variants(comparison), f"Page: {page}"):
-        console.print(Text(sentence))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    is_wide = width >= FULL_WIDTH
+    lines = (Line(row.model, _cells(row, comparison, is_wide=is_wide), row.is_reference) for row in comparison.rows)
+    sentences = [*explanations(comparison), *_variants(comparison), f"Page: {page}"]
+    return text_of([table_of(comparison.data, "model", lines)], sentences, width)
 
 
 def _variants(comparison: ModelComparison) -> list[str]:
     told = [f"{row.model}: {row.variant}" for row in comparison.rows if row.variant]
     return [f"Variants told: {'; '.join(told)}."] if told else []
-
-
-def _table(comparison: ModelComparison, *, is_wide: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=comparison.data, title_justify="left", padding=(0, 1, 0, 0))
-    for row in comparison.rows:
-        cells = _cells(row, comparison, is_wide=is_wide)
-        if not table.columns:
-            table.add_column("model", overflow="fold")
-            for name in cells:
-                table.add_column(name, justify="right", no_wrap=True)
-        # Names are text, never markup.
-        table.add_row(Text(row.model), *map(Text, cells.values()), style="bold" if row.is_reference else "")
-    return table
 
 
 def _cells(row: ModelRow, comparison: ModelComparison, *, is_wide: bool) -> dict[str, str]:

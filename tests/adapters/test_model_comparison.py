@@ -1,6 +1,7 @@
 """Models side by side: figures, intervals and pairing, the table, the JSON form and the page, from made-up places."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -194,7 +195,7 @@ def test_the_table_fits_a_terminal_and_tells_what_it_is(usual: ModelComparison) 
 def test_names_are_text_everywhere() -> None:
     cases = [some_cases(1)]
     runs = [a_run(name, chances(cases[0], 0.5, 1)) for name in (HOSTILE, "other")]
-    found = compared(cases, runs, HOSTILE)._replace(data=HOSTILE)
+    found = replace(compared(cases, runs, HOSTILE), data=HOSTILE)
     page = Page(render_models(found))
     assert not page.named("script")
     assert "alert(1)" in page.text
@@ -202,7 +203,7 @@ def test_names_are_text_everywhere() -> None:
 
 
 def test_an_interrupted_comparison_says_so(usual: ModelComparison) -> None:
-    cut = usual._replace(num_planned=5)
+    cut = replace(usual, num_planned=5)
     assert "Interrupted after 2 of 5 seeds" in models_summary(cut, Path("p"))
     assert "interrupted after 2 of 5 seeds" in Page(render_models(cut)).text
     assert "Interrupted" not in models_summary(usual, Path("p"))
