@@ -86,7 +86,7 @@ def observe(recommender: Recommender, quality: Mapping[str, Quality]) -> Vector:
         "gaps": [group.evaluated / max(tests.evaluated, 1) for group in of_gap],
         "gap_leads": [lead(group) for group in of_gap],
         "quality": [tests.recall or 0.0, tests.popularity_recall or 0.0, tests.first_sight_share or 0.0],
-        "last_reward": [(tests.ndcg or 0.0) - (tests.popularity_ndcg or 0.0)],
+        "last_reward": [tests.reward],
     }
     observation = np.concatenate([np.asarray(parts[name], np.float32) for name in PARTS])
     return np.clip(np.nan_to_num(observation), -1.0, 1.0)
