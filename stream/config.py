@@ -39,9 +39,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Most item ids in a user's history."""
     prior: bool = True
     """Popularity as an additive prior."""
-    negatives_recent: int = 32
-    negatives_uniform: int = 12
-    negatives_own: int = 4
+    negatives_recent: int = 48
+    negatives_uniform: int = 4
     rate_item: float = 0.2
     rate_user: float = 0.15
     rate_lag: float = 0.02
@@ -137,7 +136,6 @@ PLAIN: Final = {
     "model.loss": "logistic",
     "model.negatives_recent": 0,
     "model.negatives_uniform": 1,
-    "model.negatives_own": 0,
     "sizes.user_max": 32,
     "memory.seen_share": 0.0,
 }
@@ -255,7 +253,6 @@ def _ranges(settings: Settings) -> list[Range]:
         Range("model.history", model.history, 0, MAX_HISTORY),
         Range("model.negatives_recent", model.negatives_recent, 0, 10_000),
         Range("model.negatives_uniform", model.negatives_uniform, fewest_uniform, 10_000, ("model.negatives_recent",)),
-        Range("model.negatives_own", model.negatives_own, 0, MAX_HISTORY),
         *(Range(f"model.{name}", getattr(model, name), 0, 10) for name in _of_model("rate_")),
         *(Range(f"model.{name}", getattr(model, name), 1, 10**9) for name in _of_model("half_life_")),
         Range("model.initial_scale", model.initial_scale, 0, 10),

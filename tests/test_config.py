@@ -36,7 +36,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "model.history": (0, 64),
     "model.negatives_recent": (0, 10_000),
     "model.negatives_uniform": (0, 10_000),
-    "model.negatives_own": (0, 64),
     **dict.fromkeys((f"model.rate_{of}" for of in ("item", "user", "lag", "gate", "prior", "repeat")), (0, 10)),
     **dict.fromkeys((f"model.half_life_{of}" for of in ("slow", "mid", "fast")), (1, 10**9)),
     "model.initial_scale": (0, 10),
@@ -231,7 +230,7 @@ def test_settings_cannot_be_changed() -> None:
 def test_the_plain_setting_is_matrix_factorisation_with_one_negative() -> None:
     plain = make_settings(PLAIN).hyper()
     assert (plain.loss, plain.num_ids, plain.use_prior) == (LOGISTIC, 0, 0)
-    assert (plain.negatives_recent, plain.negatives_uniform, plain.negatives_own) == (0, 1, 0)
+    assert (plain.negatives_recent, plain.negatives_uniform) == (0, 1)
     assert make_settings(PLAIN).user_bounds() == SizeBounds(1, 32)
     assert values_of(make_settings(PLAIN)) == DEFAULTS | PLAIN
     assert make_settings(PLAIN | {"model.loss": "bpr"}).hyper().loss == BPR

@@ -49,8 +49,6 @@ class Hyper(NamedTuple):
     """Negatives drawn from the last events' items."""
     negatives_uniform: int
     """Negatives drawn from all items known."""
-    negatives_own: int
-    """Negatives from the newest places of the user's own history."""
     rate_item: float
     """Learning rate of the items' rows; the others likewise, each under its own Adagrad."""
     rate_user: float
@@ -151,7 +149,7 @@ def new_shared(hyper: Hyper, seed: int, width: int = MAX_SIZE) -> Shared:
 
 def new_workspace(hyper: Hyper, width: int = MAX_SIZE) -> Workspace:
     """Return scratch for one event at a time; ``width`` is the most coordinates that a user or item can have."""
-    n = 1 + hyper.negatives_recent + hyper.negatives_uniform + hyper.negatives_own
+    n = 1 + hyper.negatives_recent + hyper.negatives_uniform
     return Workspace(
         x=np.zeros(width, np.float32),
         dx=np.zeros(width, np.float32),

@@ -7,7 +7,6 @@ from numba import njit
 
 from stream.core import seen
 from stream.core.event import mix64
-from stream.core.history import history_length, item_at
 from stream.core.memory import ITEM_TOP, Memory
 from stream.core.model import Hyper, Shared, Workspace
 from stream.core.numeric import FAST_MATH, log32
@@ -27,8 +26,8 @@ def draw_below(random: Any, n: int) -> int:
 def draw_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, target: int) -> int:
     """Put the target and the negatives into ``w.candidates``; return how many there are.
 
-    Negatives come from the recent events' items, uniformly from the catalogue, and from the user's own history. The
-    target is never its own negative, nor is what is hidden from the user; draws that find no item are passed over.
+    Negatives come from the recent events' items and uniformly from the catalogue. The target is never its own
+    negative, nor is what is hidden from the user; draws that find no item are passed over.
     """
     n = 1
     w.candidates[0] = target
@@ -42,12 +41,6 @@ def draw_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, tar
     for _ in range(h.negatives_uniform):
         item = draw_below(p.random, top)
         if m.slots[item].alive and item != target and not _is_hidden(m, h, user_key, item):
-            w.candidates[n] = item
-            n += 1
-    offset = np.int64(m.slots[user].offset)
-    for k in range(min(history_length(m, user, h.num_ids), h.negatives_own)):
-        item = item_at(m, offset + k)
-        if item >= 0 and item != target and not _is_hidden(m, h, user_key, item):
             w.candidates[n] = item
             n += 1
     return n
@@ -65,11 +58,9 @@ def fill_log_q(h: Hyper, w: Workspace, n: int, top: int) -> None:
     The share of the recent events that an item has is taken from its mid count, which decays about as fast as the
     ring of recent items turns over. Uniform draws are from the ``top`` item slots ever used, as not all are alive.
     """
-    total = _f(h.negatives_recent + h.negatives_uniform + h.negatives_own)
+    total = _f(h.negatives_recent + h.negatives_uniform)
     by_share = _f(h.negatives_recent * _LN2 / h.half_life_mid) / total
     by_chance = _f(h.negatives_uniform) / _f(top) / total
-    by_place = _f(1.0) / total
     for i in range(n):
-        own = by_place if 0 <= w.place[i] < h.negatives_own else _f(0.0)
-        # An item that none of the three ways can draw still needs a logarithm.
-        w.log_q[i] = log32(by_share * w.log_q[i] + by_chance + own + _f(1e-12))
+        # An item that neither way can draw still needs a logarithm.
+        w.log_q[i] = log32(by_share * w.log_q[i] + by_chance + _f(1e-12))

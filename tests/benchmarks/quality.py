@@ -44,7 +44,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "pauses weigh nothing": {"model.rate_gate": 0},
     "repeats weigh nothing": {"model.rate_repeat": 0},
     "no filter of what was taken": {"memory.seen_share": 0},
-    "no negatives of one's own": {"model.negatives_own": 0},
     "no uniform negatives": {"model.negatives_uniform": 0},
     "new items know no context": {"model.initial_context": 0},
     "users without coordinates": {"sizes.user_max": 16},

@@ -38,7 +38,6 @@ HYPER = Hyper(
     use_prior=1,
     negatives_recent=5,
     negatives_uniform=3,
-    negatives_own=2,
     rate_item=0.7,
     rate_user=0.6,
     rate_lag=0.9,

@@ -25,7 +25,6 @@ HYPER = Hyper(
     use_prior=1,
     negatives_recent=12,
     negatives_uniform=4,
-    negatives_own=2,
     rate_item=0.2,
     rate_user=0.15,
     rate_lag=0.02,
@@ -105,7 +104,7 @@ def test_a_count_is_the_naive_sum_of_decayed_events_through_many_rescales(
 
 
 def test_an_event_is_learnt_before_it_is_counted_and_remembered() -> None:
-    hyper = HYPER._replace(loss=LOGISTIC, negatives_recent=0, negatives_uniform=0, negatives_own=0)
+    hyper = HYPER._replace(loss=LOGISTIC, negatives_recent=0, negatives_uniform=0)
     p = learn_all(new_recommender(hyper), events_of(["ann"], ["x"])).shared
     # A count of nothing three times over, a third each, makes a score of ln(1/2), and that a probability of 1/3.
     np.testing.assert_allclose(p.prior_adagrad[0], (2 / 3 * np.log(0.5)) ** 2, rtol=1e-5)
@@ -222,7 +221,7 @@ def test_what_always_follows_is_ranked_near_the_top() -> None:
 @pytest.mark.parametrize("loss", [LOGISTIC, BPR])
 def test_plain_matrix_factorisation_learns_which_group_takes_which_items(loss: int) -> None:
     hyper = HYPER._replace(
-        loss=loss, num_ids=0, use_prior=0, negatives_recent=2, negatives_uniform=1, negatives_own=0
+        loss=loss, num_ids=0, use_prior=0, negatives_recent=2, negatives_uniform=1
     )  # fmt: skip
     rng = np.random.default_rng(2)
     users = rng.integers(0, 40, 2500)

@@ -27,7 +27,6 @@ HYPER = Hyper(
     use_prior=1,
     negatives_recent=3,
     negatives_uniform=2,
-    negatives_own=1,
     rate_item=0.1,
     rate_user=0.1,
     rate_lag=0.02,

@@ -28,7 +28,6 @@ HYPER = Hyper(
     use_prior=1,
     negatives_recent=6,
     negatives_uniform=4,
-    negatives_own=2,
     rate_item=0.1,
     rate_user=0.1,
     rate_lag=0.1,
@@ -41,7 +40,7 @@ HYPER = Hyper(
     initial_scale=0.1,
     initial_context=0.3,
 )
-DRAWS = HYPER.negatives_recent + HYPER.negatives_uniform + HYPER.negatives_own
+DRAWS = HYPER.negatives_recent + HYPER.negatives_uniform
 
 
 @njit
@@ -121,13 +120,13 @@ def test_draws_are_even(n: int) -> None:
     assert abs(chi_square - degrees) < 5 * math.sqrt(2 * degrees)
 
 
-@pytest.mark.parametrize("way", ["recent", "uniform", "own"])
+@pytest.mark.parametrize("way", ["recent", "uniform"])
 def test_each_way_draws_from_its_own_items(way: str) -> None:
     m, user = build_memory([3, 4, 5, 6], [7, 8, 5, -1])
-    others = {f"negatives_{other}": 0 for other in ("recent", "uniform", "own") if other != way}
+    others = {f"negatives_{other}": 0 for other in ("recent", "uniform") if other != way}
     drawn = candidates(m, user, 5, HYPER._replace(**others), seed=3, num=300)
-    # The target, 5, stands in the history and in the ring, and is no negative of its own.
-    expected = {"recent": {7, 8}, "uniform": set(ALIVE) - {5}, "own": {3, 4}}
+    # The target, 5, stands in the ring, and is no negative of its own.
+    expected = {"recent": {7, 8}, "uniform": set(ALIVE) - {5}}
     assert set(drawn[:, 1:].ravel().tolist()) - {-1} == expected[way]
 
 
@@ -163,7 +162,6 @@ def test_log_q_is_the_frequency_with_which_an_item_is_drawn() -> None:
     for i, item in enumerate(others):
         # In a long stream of constant shares, a decayed count settles at share * half-life / ln 2.
         w.log_q[i] = recent.count(item) / LAYOUT.num_recent * HYPER.half_life_mid / math.log(2)
-        w.place[i] = [9, 5, 10].index(item) if item in (9, 5, 10) else -1
     turn_into_log_q(HYPER, w, len(others), int(m.counters[ITEM_TOP]))
     expected = num * DRAWS * np.exp(w.log_q[: len(others)].astype(np.float64))
     assert np.all(np.abs(count[others] - expected) < 5 * np.sqrt(expected)), (count[others], expected)
@@ -171,7 +169,6 @@ def test_log_q_is_the_frequency_with_which_an_item_is_drawn() -> None:
 
 def test_an_item_that_no_way_draws_has_a_small_but_finite_log_q() -> None:
     w = new_workspace(HYPER)
-    w.place[:2] = [-1, HYPER.negatives_own]
     turn_into_log_q(HYPER._replace(negatives_uniform=0), w, 2, NUM_ITEMS)
     assert np.isfinite(w.log_q[:2]).all()
     assert (w.log_q[:2] < math.log(1e-9)).all()

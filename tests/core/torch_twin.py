@@ -109,7 +109,7 @@ def learn(m: Memory, p: Shared, h: Hyper, event: Event) -> Parameters:
     history = history_of(m, event.user, h.num_ids)
     pauses = pauses_of(m, event.user, event.gap, h.num_ids)
     leaves = _leaves(after, history, pauses, event)
-    loss = _loss(_scores(m, p, h, leaves, pauses, event), _log_q(m, p, h, history, event), h, event.weight)
+    loss = _loss(_scores(m, p, h, leaves, pauses, event), _log_q(m, p, h, event), h, event.weight)
     torch.autograd.backward(loss)
 
     for item, leaf in zip(history + event.candidates, leaves.contexts + leaves.targets, strict=True):
@@ -168,13 +168,12 @@ def _scores(m: Memory, p: Shared, h: Hyper, leaves: Leaves, pauses: list[int], e
     return torch.stack(scores)
 
 
-def _log_q(m: Memory, p: Shared, h: Hyper, history: list[int], event: Event) -> Tensor:
-    """Return the log probability that a negative, drawn in a random one of the three ways, is the candidate."""
-    q, draws = [], h.negatives_recent + h.negatives_uniform + h.negatives_own
+def _log_q(m: Memory, p: Shared, h: Hyper, event: Event) -> Tensor:
+    """Return the log probability that a negative, drawn in a random one of the two ways, is the candidate."""
+    q, draws = [], h.negatives_recent + h.negatives_uniform
     for item in event.candidates:
         share_of_recent = float(m.slots["mid"][item]) / p.decay[1] * np.log(2) / h.half_life_mid
-        own = item in history and history.index(item) < h.negatives_own
-        q.append(h.negatives_recent * share_of_recent + h.negatives_uniform / m.counters[ITEM_TOP] + own)
+        q.append(h.negatives_recent * share_of_recent + h.negatives_uniform / m.counters[ITEM_TOP])
     return torch.log(torch.tensor(q, dtype=torch.float64) / draws)
 
 
