@@ -14,7 +14,7 @@ from stream.commands import compare_models as command
 from tests.doubles import read_report, write_clicks
 
 WORLD = ("synthetic:drift", "--limit", "3000", "--eval-sample", "0.2", "--window", "1000events")
-ALL = ["scall", "popularity", "itemknn", "itemknn-recent", "als", "als-recent", "cooccurrence", "river-mf"]
+ALL = ["scall", "popularity", "itemknn", "itemknn-recent", "als", "als-recent", "cooccurrence", "river-mf", "oracle"]
 
 Told = pytest.CaptureFixture[str]
 
@@ -53,7 +53,8 @@ def test_all_models_are_compared_and_those_that_learn_users_beat_popularity(ever
     for name in ("scall", "cooccurrence", "itemknn-recent"):
         assert rows[name]["recall"]["mean"] > rows["popularity"]["recall"]["mean"] > 0
     assert rows["scall"]["num_bytes"] <= rows["scall"]["budget_bytes"] == 300 * 1024
-    assert all(row["num_bytes"] > 0 and row["learn_seconds"] > 0 for row in rows.values())
+    assert everything["rows"][0]["model"] == "oracle", "nobody recalls more"
+    assert all(row["num_bytes"] > 0 and row["learn_seconds"] > 0 for name, row in rows.items() if name != "oracle")
     assert all(row["recall_difference"]["over"] == "users" for name, row in rows.items() if name != "scall")
 
 
@@ -161,6 +162,11 @@ def test_an_interrupted_comparison_tells_nothing_of_a_seed_that_is_not_whole(
 )
 def test_a_mistake_is_told_in_one_line(tmp_path: Path, capsys: Told, options: Sequence[str], told: str) -> None:
     assert told in refusal(capsys, "synthetic:drift", "--quiet", "--out", str(tmp_path / "out"), *options)
+
+
+def test_nobody_is_an_oracle_of_real_data(tmp_path: Path, capsys: Told) -> None:
+    clicks = str(write_clicks(tmp_path / "clicks.csv", 50))
+    assert f"--models oracle: nobody knows what made {clicks}" in refusal(capsys, clicks, "--models", "scall,oracle")
 
 
 def test_a_missing_library_is_told_with_what_installs_it(

@@ -42,6 +42,8 @@ class Stream(NamedTuple):
     events: Interactions
     user_key: NDArray[np.uint64]
     """By number: the user's key, which is the same whatever the order of ties."""
+    item_key: NDArray[np.uint64]
+    """By number: the item's key."""
     tested: NDArray[np.int64]
     """Indices of the tested events, increasing."""
     num_known: NDArray[np.int64]
@@ -75,12 +77,12 @@ def gather(source: Source, sort: Sort) -> Stream:
         for name, dtype in (("user", np.uint64), ("item", np.uint64), ("timestamp_ms", np.int64))
     )
     keys, user = _numbered(user_key)
-    _, item = _numbered(item_key)
+    item_keys, item = _numbered(item_key)
     num_known = np.maximum.accumulate(np.concatenate(([0], item + 1)))[:-1]
     is_taken = np.ones(num, np.bool_)
     is_taken[np.unique(user * max(len(item_key), 1) + item, return_index=True)[1]] = False
     gap = _gaps(user, timestamp_ms // 1000)
-    return Stream(Interactions(user, item), keys, np.concatenate(tested), num_known, is_taken, gap)
+    return Stream(Interactions(user, item), keys, item_keys, np.concatenate(tested), num_known, is_taken, gap)
 
 
 def _numbered(key: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

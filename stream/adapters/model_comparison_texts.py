@@ -42,6 +42,8 @@ def explanations(comparison: ModelComparison) -> list[str]:
         "know beforehand. Bytes of peers are of their figures alone, as flat arrays of four-byte numbers, without "
         "what finds them; those of scall are all that it takes under its budget.",
     ]
+    if any(row.model == "oracle" for row in comparison.rows):
+        lines.append("The oracle knows what made the world: nobody can expect to recall more.")
     if len(comparison.seeds) < comparison.num_planned:
         done = f"{len(comparison.seeds)} of {plural(comparison.num_planned, 'seed')}"
         lines.append(f"Interrupted after {done}: all figures are of these alone.")

@@ -190,7 +190,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise UsageError(f"--jobs {options.jobs}: give at least 1")
     if options.models is not None:
-        check_models(options.models)
+        check_models(options)
         if options.jobs > 1:
             raise UsageError(f"--jobs {options.jobs}: models are timed, so they run one after another; leave it out")
     if not 0 <= options.warm < 1:

@@ -11,6 +11,8 @@ import numpy as np
 
 from simulators.peers.catalogue import PEERS, check_installed, library_versions, open_peer
 from simulators.peers.events import GAPS, Stream, gather
+from simulators.peers.oracle import Oracle
+from simulators.peers.peer import Peer
 from simulators.peers.prequential import try_peer
 from simulators.tape import Tape
 from stream.adapters.comparison_progress import ComparisonProgress
@@ -20,7 +22,7 @@ from stream.adapters.process import ThisProcess
 from stream.adapters.units import bytes_text, quality_text
 from stream.assembly import build_trainer
 from stream.commands.assembly import versions
-from stream.commands.options import listed, made
+from stream.commands.options import is_world, listed, made
 from stream.commands.stage import Stage
 from stream.compilation import fill_kernel_cache
 from stream.config import Settings
@@ -29,27 +31,32 @@ from stream.core.recommender import Ranked
 from stream.errors import UsageError
 
 OURS: Final = "scall"
-MODELS: Final = (OURS, *PEERS)
+ORACLE: Final = "oracle"
+"""Of synthetic worlds alone."""
+MODELS: Final = (OURS, *PEERS, ORACLE)
 _VARIED: Final = ("seed", "policy", "memory")
 """Settings in which the runs may differ."""
 
 
-def check_models(text: str) -> None:
+def check_models(options: argparse.Namespace) -> None:
     """Refuse ``--models`` that cannot be compared.
 
     Raises:
-        UsageError: an unknown name, or a library that is missing.
+        UsageError: an unknown name, a library that is missing, or an oracle where nobody knows the truth.
 
     """
-    check_installed(_models(text))
+    check_installed(_models(options))
 
 
-def _models(text: str) -> list[str]:
-    """Return the models by name, each once; ``all`` stands for all."""
-    names = [model for name in listed("--models", text) for model in (MODELS if name == "all" else [name])]
+def _models(options: argparse.Namespace) -> list[str]:
+    """Return the models by name, each once; ``all`` stands for all that there are for the data."""
+    every = MODELS if is_world(options) else (OURS, *PEERS)
+    names = [model for name in listed("--models", options.models) for model in (every if name == "all" else [name])]
     for name in names:
         if name not in MODELS:
             raise UsageError(f"--models: {name!r} is unknown; there are {', '.join(MODELS)}, and all")
+        if name not in every:
+            raise UsageError(f"--models {name}: nobody knows what made {options.data}; only synthetic worlds have one")
     return list(dict.fromkeys(names))
 
 
@@ -61,7 +68,7 @@ def compare_models(
     ``runs`` are the settings of our own model by seed, budget and policy; ``mean_sizes`` says for a budget what mean
     size it stands for, if it does.
     """
-    models = _models(options.models)
+    models = _models(options)
     ours = _labelled(runs, mean_sizes) if OURS in models else {}
     labels = list(dict.fromkeys([*ours.values(), *(model for model in models if model != OURS)]))
     reference = options.reference or labels[0]
@@ -166,7 +173,13 @@ class _Bench:
             if (run := self._run_ours(stream, settings, label)) is not None:
                 yield self._finished(run, usual)
         for name in labels:
-            if name in PEERS and (run := self._run_peer(stream, usual, name)) is not None:
+            if name in ours.values():
+                continue
+            if name == ORACLE:
+                peer: Peer = Oracle(self._stage.world(usual.seed), stream)
+            else:
+                peer = open_peer(name, stream, usual.seed)
+            if (run := self._run_peer(peer, stream, usual, name)) is not None:
                 yield self._finished(run, usual)
 
     def _run_ours(self, stream: Stream, settings: Settings, label: str) -> Run | None:
@@ -183,12 +196,11 @@ class _Bench:
         seconds = (report.train_seconds + report.resize_seconds, report.eval_seconds)
         return Run(label, settings.seed, ("",), rank, report.peak_bytes, report.budget_bytes, *seconds)
 
-    def _run_peer(self, stream: Stream, usual: Settings, name: str) -> Run | None:
+    def _run_peer(self, peer: Peer, stream: Stream, usual: Settings, name: str) -> Run | None:
         def note(share: float) -> bool:
             self._note(share)
             return not self._process.stop_requested()
 
-        peer = open_peer(name, stream, usual.seed)
         elapsed_s = self._process.elapsed_s
         trial = try_peer(peer, stream, exclude_seen=usual.exclude_seen, elapsed_s=elapsed_s, note=note)
         if trial is None:
