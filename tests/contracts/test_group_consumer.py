@@ -118,7 +118,10 @@ def test_records_of_aborted_transactions_are_not_given(cluster: Cluster, read: O
     write(cluster, topic, [b"d"])
     reader = read(topic)
     reader.poll_until_caught_up()
-    assert [(r.offset, r.value) for r in reader.given[TopicPartition(topic, 0)]] == [(3, b"c"), (5, b"d")]
+    # A broker writes the mark of a transaction's end when it gets to it: the next record may come before it.
+    given = reader.given[TopicPartition(topic, 0)]
+    assert [record.value for record in given] == [b"c", b"d"]
+    assert 2 <= given[0].offset < given[1].offset
 
 
 # Where to begin

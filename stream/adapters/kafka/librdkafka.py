@@ -56,6 +56,8 @@ class LibrdkafkaConsumer:
         self._answered = True
         self._at_end: set[TopicPartition] = set()
         self._errors: deque[OutOfRangeError] = deque()
+        self._sought: dict[TopicPartition, int] = {}
+        """Where partitions are to be read from, of which nothing has come since."""
         self._held: list[Chunk] = []
         """Received and not given yet."""
         self._paused = False
@@ -101,6 +103,7 @@ class LibrdkafkaConsumer:
         self._consumer.incremental_unassign([theirs])
         self._assign([theirs])
         self._forget(frozenset([partition]))
+        self._sought[partition] = offset
 
     def pause(self) -> None:
         """Give nothing from any partition owned; what was fetched is kept."""
@@ -248,6 +251,7 @@ class LibrdkafkaConsumer:
             self._consumer.incremental_unassign(partitions)
             self._owned -= ours
             self._forget(ours)
+            self._sought = {partition: offset for partition, offset in self._sought.items() if partition not in ours}
 
     def _forget(self, partitions: frozenset[TopicPartition]) -> None:
         """Drop what was received of partitions and not given: it is out of date."""
@@ -331,11 +335,17 @@ class LibrdkafkaConsumer:
         partition = TopicPartition(message.topic(), message.partition())
         if error is None:
             self._at_end.discard(partition)
+            self._sought.pop(partition, None)
             return True
         if error.code() == codes._PARTITION_EOF:
             self._at_end.add(partition)
-        elif error.code() in (codes._AUTO_OFFSET_RESET, codes._LOG_TRUNCATION):
+            self._sought.pop(partition, None)
+        elif error.code() == codes._LOG_TRUNCATION:
             self._errors.append(OutOfRangeError(partition, message.offset()))
+        elif error.code() == codes._AUTO_OFFSET_RESET:
+            # Before anything else comes after a seek, an error of another offset is of a place that was left by it.
+            if self._sought.get(partition, message.offset()) == message.offset():
+                self._errors.append(OutOfRangeError(partition, message.offset()))
         elif error.code() == codes._FATAL and self._instance and "fenced" in error.str():
             self._fenced = True
         else:
