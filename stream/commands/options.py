@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from simulators.blocks import World
 from simulators.datasets import open_dataset
 from simulators.synthetic import WORLDS, open_world
 from simulators.tape import Tape
@@ -124,9 +125,14 @@ def open_data(options: argparse.Namespace, seed: int) -> Source:
     if options.limit is not None and options.limit < 1:
         raise UsageError(f"--limit {options.limit}: give at least 1 event, or leave it out")
     if is_world(options):
-        return open_world(options.data.removeprefix(WORLD), seed, options.limit)
+        return world_of(options, seed)
     columns = Columns(options.user_column, options.item_column, options.timestamp_column, options.weight_column)
     return open_dataset(Path(options.data), columns, options.limit)
+
+
+def world_of(options: argparse.Namespace, seed: int) -> World[Any]:
+    """Return the synthetic world that the data is, which knows what makes its events."""
+    return open_world(options.data.removeprefix(WORLD), seed, options.limit)
 
 
 def is_world(options: argparse.Namespace) -> bool:

@@ -8,12 +8,11 @@ import msgspec
 
 from simulators.blocks import World
 from simulators.nowhere import NoCheckpoints, NoLetters, Silence
-from simulators.synthetic import open_world
 from simulators.tape import Tape
 from simulators.ties import TieShuffled
 from stream.assembly import build_trainer
 from stream.commands.assembly import build_policy, compile_kernels, versions
-from stream.commands.options import READING_OPTIONS, WORLD, has_ties_to_shuffle, is_world, open_data
+from stream.commands.options import READING_OPTIONS, has_ties_to_shuffle, is_world, open_data, world_of
 from stream.config import Settings
 from stream.core.evaluation import Prequential
 from stream.core.stats import Progress, Report
@@ -51,8 +50,8 @@ class Stage:
         return Pipeline(ports, trainer, identity, versions()).run()
 
     def world(self, seed: int) -> World[Any]:
-        """Return the world that the data is, which knows what makes its events."""
-        return open_world(self._options.data.removeprefix(WORLD), seed, self._options.limit)
+        """Return the world that the data is, to be asked for the truth."""
+        return world_of(self._options, seed)
 
     def source(self, seed: int) -> Source:
         """Return the data under a seed, at its beginning."""

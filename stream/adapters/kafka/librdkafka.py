@@ -251,13 +251,14 @@ class LibrdkafkaConsumer:
             self._consumer.incremental_unassign(partitions)
             self._owned -= ours
             self._forget(ours)
-            self._sought = {partition: offset for partition, offset in self._sought.items() if partition not in ours}
 
     def _forget(self, partitions: frozenset[TopicPartition]) -> None:
         """Drop what was received of partitions and not given: it is out of date."""
         self._at_end -= partitions
         self._errors = deque(error for error in self._errors if error.partition not in partitions)
         self._held = [chunk for chunk in self._held if chunk.partition not in partitions]
+        for partition in partitions:
+            self._sought.pop(partition, None)
 
     def _count_partitions(self, timeout_s: float) -> None:
         """Ask how many partitions the topics have; raises :class:`BrokerError` for the first that cannot be asked."""
@@ -340,12 +341,11 @@ class LibrdkafkaConsumer:
         if error.code() == codes._PARTITION_EOF:
             self._at_end.add(partition)
             self._sought.pop(partition, None)
-        elif error.code() == codes._LOG_TRUNCATION:
-            self._errors.append(OutOfRangeError(partition, message.offset()))
-        elif error.code() == codes._AUTO_OFFSET_RESET:
-            # Before anything else comes after a seek, an error of another offset is of a place that was left by it.
-            if self._sought.get(partition, message.offset()) == message.offset():
-                self._errors.append(OutOfRangeError(partition, message.offset()))
+        elif error.code() in (codes._AUTO_OFFSET_RESET, codes._LOG_TRUNCATION):
+            offset = message.offset()
+            # Before anything else comes after a seek, no other offset is out of range than the one that was sought.
+            if error.code() == codes._LOG_TRUNCATION or self._sought.get(partition, offset) == offset:
+                self._errors.append(OutOfRangeError(partition, offset))
         elif error.code() == codes._FATAL and self._instance and "fenced" in error.str():
             self._fenced = True
         else:

@@ -29,7 +29,7 @@ def test_it_scores_items_by_their_true_chances_and_those_that_are_gone_by_none(n
         assert oracle.scores(int(stream.events.user[index]), num_known).tolist() == expected
 
 
-def test_nobody_recalls_more() -> None:
+def test_it_recalls_far_more_than_popularity() -> None:
     stream = gather(open_world("drift", 1, LIMIT), build_trainer(make_settings({"evaluation.sample": 0.2})).sort)
     found = {}
     for name, peer in (
