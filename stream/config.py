@@ -35,7 +35,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """The learner. Rates are Adagrad's, half-lives are in events."""
 
     loss: str = "softmax"
-    history: int = 16
+    history: int = 8
     """Most item ids in a user's history."""
     prior: bool = True
     """Popularity as an additive prior."""
@@ -52,7 +52,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     half_life_mid: float = 2_000.0
     half_life_fast: float = 250.0
     initial_scale: float = 0.09
-    initial_context: float = 0.3
+    initial_context: float = 0.15
 
 
 class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -231,7 +231,7 @@ def test_where_all_checkpoints_are_damaged_the_run_is_refused(wholes: Wholes, tm
         ("policy", "pareto", "policy = 'uniform', not 'pareto'"),
         ("memory__words_per_entity", 13, "memory.words_per_entity = 12, not 13"),
         ("windows__close_after", "91events", "windows.close_after = '90events', not '91events'"),
-        ("model__history", 4, "model.history = 16, not 4"),
+        ("model__history", 4, "model.history = 8, not 4"),
         ("evaluation__sample", 0.5, "evaluation.sample = 0.7, not 0.5"),
     ],
 )

@@ -33,7 +33,7 @@ from stream.errors import CheckpointError
 from stream.ports import Checkpoint
 
 MAGIC: Final = b"\x89SCALL\r\n"
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 ALIGNMENT: Final = 64
 """Arrays start at multiples of this many bytes: a cache line, enough for any vector load of a mapped file."""
 

@@ -23,6 +23,7 @@ from stream.core.model import (
     Shared,
     Workspace,
     build_context,
+    is_newcomer,
 )
 from stream.core.numeric import FAST_MATH, exp32, log32
 from stream.core.ranking import weighs_taken
@@ -54,6 +55,8 @@ def learn_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, ga
         _bpr_gradient(w, n, weight)
     _learn_targets(m, h, w, n, width)
     _learn_coordinates(m, h, w, user)
+    if is_newcomer(past.held, h.num_ids):
+        _learn_newcomer(p, h, w)
     if weighs_taken(m, h):
         _learn_taken(p, h, w, gap, n)
     if h.use_prior:
@@ -266,6 +269,14 @@ def _learn_coordinates(m: Memory, h: Hyper, w: Workspace, user: int) -> None:
     begin = np.uint64(np.int64(m.slots[user].offset) + h.num_ids)
     for c in range(np.uint64(num)):
         m.arena[begin + c] -= step * w.dx[c]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
+def _learn_newcomer(p: Shared, h: Hyper, w: Workspace) -> None:
+    for c in range(np.uint64(len(p.newcomer))):
+        accumulated = p.newcomer_adagrad[c] + w.dx[c] * w.dx[c]
+        p.newcomer_adagrad[c] = accumulated
+        p.newcomer[c] -= _f(h.rate_lag) * w.dx[c] / np.sqrt(accumulated + _EPSILON)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")

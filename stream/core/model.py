@@ -2,13 +2,13 @@
 
 Score of item j for a user whose last items are r_0 (newest), r_1, ..., at a time gap in bucket b::
 
-    x   = sum_k gate[b_k] * lag[k] o E[r_k]  +  p_u
+    x   = sum_k gate[b_k] * lag[k] o E[r_k]  +  p_u      (newcomer + p_u, where there is no r_0)
     s_j = x . E_j  +  sum_q prior[b, q] * ln(count_q(j) + 1/2)
           + repeat[k, b_k] if j stands at place k  +  taken[a, b] if the filter has (user, j), taken a sessions ago
 
 where b_k is the longest gap between now and place k (:mod:`stream.core.history`). E is tied: the same vector is read as
-context and as target. Missing coordinates count as zero. A user without a history has x = 0 and is served by the prior
-alone, with weights of its own: the cold path. Where an item is taken once (``hides_taken``), the filter hides instead,
+context and as target. Missing coordinates count as zero. All users without a history share one vector, the newcomer's,
+and the prior has weights of its own for them: the cold path. Where an item is taken once (``hides_taken``), the filter hides instead,
 and what is hidden is no negative either.
 """
 
@@ -73,6 +73,8 @@ class Shared(NamedTuple):
     """float32[places, width]: weight of coordinate c of the item at place k of the history."""
     gate: NDArray[np.float32]
     """float32[NUM_GAPS]: weight of a place of the history by the longest gap since."""
+    newcomer: NDArray[np.float32]
+    """float32[width]: the context of whoever has no history."""
     prior: NDArray[np.float32]
     """float32[NUM_GAPS, NUM_RATES]: weights of the log counts, slow, mid and fast, by time since the last event."""
     repeat: NDArray[np.float32]
@@ -83,6 +85,7 @@ class Shared(NamedTuple):
     time since the user's last event."""
     lag_adagrad: NDArray[np.float32]
     gate_adagrad: NDArray[np.float32]
+    newcomer_adagrad: NDArray[np.float32]
     prior_adagrad: NDArray[np.float32]
     repeat_adagrad: NDArray[np.float32]
     taken_adagrad: NDArray[np.float32]
@@ -125,7 +128,7 @@ class Workspace(NamedTuple):
 
 
 def new_shared(hyper: Hyper, seed: int, width: int = MAX_SIZE) -> Shared:
-    """Return the parameters before the first event: lag kernel 1/(k+1), gates 1, prior a third each, no repeats.
+    """Return the parameters before the first event: lag kernel 1/(k+1), gates 1, prior a third each, the rest 0.
 
     ``width`` is the most coordinates that a user or item can have.
     """
@@ -134,11 +137,13 @@ def new_shared(hyper: Hyper, seed: int, width: int = MAX_SIZE) -> Shared:
     return Shared(
         lag=lag.astype(np.float32),
         gate=np.ones(NUM_GAPS, np.float32),
+        newcomer=np.zeros(width, np.float32),
         prior=np.full((NUM_GAPS, NUM_RATES), 1 / 3, np.float32),
         repeat=np.zeros((places, NUM_GAPS), np.float32),
         taken=np.zeros((NUM_AGES, NUM_GAPS), np.float32),
         lag_adagrad=np.zeros((places, width), np.float32),
         gate_adagrad=np.zeros(NUM_GAPS, np.float32),
+        newcomer_adagrad=np.zeros(width, np.float32),
         prior_adagrad=np.zeros((NUM_GAPS, NUM_RATES), np.float32),
         repeat_adagrad=np.zeros((places, NUM_GAPS), np.float32),
         taken_adagrad=np.zeros((NUM_AGES, NUM_GAPS), np.float32),
@@ -167,14 +172,24 @@ def new_workspace(hyper: Hyper, width: int = MAX_SIZE) -> Workspace:
     )
 
 
+@njit(cache=True, nogil=True, inline="always")
+def is_newcomer(held: int, num_ids: int) -> bool:
+    """Return whether a history has nothing to tell; in plain matrix factorisation nobody has one."""
+    return num_ids > 0 and held == 0
+
+
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
 def build_context(m: Memory, p: Shared, w: Workspace, user: int, held: int, num_ids: int) -> int:
     """Fill ``w.x`` from a user's history, which has been read, and coordinates; return how many may be non-zero."""
     x = w.x
     x[:] = _f(0.0)
-    if user < 0:
-        return 0
     width = np.int64(0)
+    if is_newcomer(held, num_ids):
+        width = np.int64(len(p.newcomer))
+        for c in range(np.uint64(width)):
+            x[c] = p.newcomer[c]
+    if user < 0:
+        return width
     for k in range(held):
         item = w.items[k]
         row = np.uint64(m.slots[item].offset)

@@ -97,7 +97,7 @@ def build_memory(rng: np.random.Generator, user_size: int, item_sizes: list[int]
 
 def build_shared(rng: np.random.Generator, hyper: Hyper) -> Shared:
     p = new_shared(hyper, seed=1, width=MAX_ITEM_SIZE)
-    for name in ("lag", "gate", "prior", "repeat", "taken"):
+    for name in ("lag", "gate", "newcomer", "prior", "repeat", "taken"):
         value, adagrad = getattr(p, name), getattr(p, f"{name}_adagrad")
         value += rng.normal(0, 0.2, value.shape)
         adagrad[...] = rng.choice([0.0, 0.1, 2.0], value.shape)
@@ -153,7 +153,7 @@ def gradient(before: Parameter, after: Parameter, rate: float) -> Floats:
     return (before.value - after.value) * np.sqrt(after.adagrad + EPSILON) / rate
 
 
-_RATES = {"taken": "repeat"}
+_RATES = {"taken": "repeat", "newcomer": "lag"}
 
 
 def assert_same_step(scene: Scene, before: Parameters, got: Parameters, expected: Parameters) -> None:

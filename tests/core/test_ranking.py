@@ -113,6 +113,7 @@ def make_exact(world: World, rng: np.random.Generator) -> None:
         ids = HYPER.num_ids if slot >= m.counters[ITEM_TOP] else 0
         m.arena[begin + ids : begin + size] = rng.integers(-1, 2, max(size - ids, 0))
     p.lag[:] = rng.integers(0, 3, p.lag.shape) / 2
+    p.newcomer[:] = rng.integers(-1, 2, p.newcomer.shape)
     p.gate[:] = rng.integers(1, 4, p.gate.shape) / 2
     p.repeat[:] = rng.integers(-4, 5, p.repeat.shape) / 4
     p.taken[:] = rng.integers(-2, 3, p.taken.shape) / 2
@@ -145,6 +146,8 @@ def naive_scores(world: World, user_id: str, timestamp_ms: int) -> dict[str, flo
 
     user = world.slot_of_user(user_id)
     history, x = payload(user) if user >= 0 else ([], np.zeros(width))
+    if h.num_ids > 0 and not history:
+        x = x + p.newcomer
     pauses = [max([gap, *(before for _, before in history[:k])]) for k in range(len(history))]
     for k, (item, _) in enumerate(history):
         x = x + float(p.gate[pauses[k]]) * p.lag[k].astype(np.float64) * payload(item)[1]
@@ -252,15 +255,29 @@ def test_an_item_evicted_or_never_seen_is_a_miss_at_first_sight() -> None:
     assert not gone & {name for name, _ in world.recommender.recommend("u1", 1000, now)}
 
 
-def test_a_user_nobody_knows_gets_what_is_popular() -> None:
+def test_a_user_nobody_knows_gets_what_is_popular_where_newcomers_are_like_others() -> None:
     item_ids = [f"i{k}" for k in range(30) for _ in range(k + 1)]
     np.random.default_rng(9).shuffle(item_ids)
     events = events_of([f"u{i % NUM_USERS}" for i in range(len(item_ids))], item_ids)
-    hyper = HYPER._replace(half_life_slow=1e6, half_life_mid=1e6, half_life_fast=1e6)
+    hyper = HYPER._replace(half_life_slow=1e6, half_life_mid=1e6, half_life_fast=1e6, rate_lag=0.0)
     recommender = Recommender(LAYOUT, hyper, SizeBounds(0, 10), SizeBounds(0, 6), 1)
     recommender.learn(events, 0, events.num_events, events.num_events)
     best = recommender.recommend(STRANGER, 30, int(events.timestamp_ms[-1]))
     assert [name for name, _ in best] == [f"i{k}" for k in reversed(range(30))]
+
+
+def test_newcomers_get_what_newcomers_take_where_others_take_as_much_of_something_else() -> None:
+    rng = np.random.default_rng(3)
+    user_ids = [name for k in range(400) for name in (f"new{k}", f"u{k % NUM_USERS}")]
+    item_ids = [name for k in range(400) for name in (f"first{rng.integers(10)}", f"later{rng.integers(10)}")]
+    events = events_of(user_ids, item_ids)
+    layout = Layout(num_slots=600, num_buckets=900, arena_words=16_384, num_recent=64, num_seen_sets=0)
+    recommender = Recommender(layout, HYPER, SizeBounds(0, 10), SizeBounds(0, 6), 1)
+    assert recommender.learn(events, 0, events.num_events, events.num_events).reached == events.num_events
+    now = int(events.timestamp_ms[-1])
+    for user_id, taken in ((STRANGER, "first"), ("u1", "later")):
+        best = recommender.recommend(user_id, 10, now)
+        assert {name.rstrip("0123456789") for name, _ in best} == {taken}
 
 
 def test_equals_share_the_middle_of_their_places() -> None:

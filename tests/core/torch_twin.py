@@ -60,6 +60,7 @@ class Leaves(NamedTuple):
     coordinates: Tensor
     lag: Tensor
     gate: Tensor
+    newcomer: Tensor
     prior: Tensor
     repeats: list[Tensor]
     taken: Tensor
@@ -93,7 +94,7 @@ def pauses_of(m: Memory, user: int, gap: int, num_ids: int) -> list[int]:
 def read_parameters(m: Memory, p: Shared, num_ids: int) -> Parameters:
     """Copy all parameters out, those of everyone alive."""
     found: Parameters = {}
-    for name in ("lag", "gate", "prior", "repeat", "taken"):
+    for name in ("lag", "gate", "newcomer", "prior", "repeat", "taken"):
         value, adagrad = getattr(p, name), getattr(p, f"{name}_adagrad")
         found[name] = Parameter(value.astype(np.float64), adagrad.astype(np.float64))
     for slot in (*range(*slots_of(m, ITEM)), *range(*slots_of(m, USER))):
@@ -117,6 +118,7 @@ def learn(m: Memory, p: Shared, h: Hyper, event: Event) -> Parameters:
     _step(after[event.user], leaves.coordinates, h.rate_user)
     _step(after["lag"], leaves.lag, h.rate_lag)
     _step(after["gate"], leaves.gate, h.rate_gate)
+    _step(after["newcomer"], leaves.newcomer, h.rate_lag)
     _step(after["prior"], leaves.prior, h.rate_prior)
     for item, leaf in zip(event.candidates, leaves.repeats, strict=True):
         if item in history:
@@ -140,6 +142,7 @@ def _leaves(before: Parameters, history: list[int], pauses: list[int], event: Ev
         coordinates=leaf(before[event.user].value),
         lag=leaf(before["lag"].value),
         gate=leaf(before["gate"].value),
+        newcomer=leaf(before["newcomer"].value),
         prior=leaf(before["prior"].value),
         repeats=[leaf(repeat_of(item)) for item in event.candidates],
         taken=leaf(before["taken"].value),
@@ -153,6 +156,8 @@ def _scores(m: Memory, p: Shared, h: Hyper, leaves: Leaves, pauses: list[int], e
     history = history_of(m, event.user, h.num_ids)
     is_full = len(history) == min(int(m.slots["size"][event.user]), h.num_ids)
     x = padded(leaves.coordinates)
+    if h.num_ids > 0 and not history:
+        x = x + leaves.newcomer
     for k, row in enumerate(leaves.contexts):
         x = x + leaves.gate[pauses[k]] * leaves.lag[k] * padded(row)
     scores = []
