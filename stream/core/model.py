@@ -8,8 +8,8 @@ Score of item j for a user whose last items are r_0 (newest), r_1, ..., at a tim
 
 where b_k is the longest gap between now and place k (:mod:`stream.core.history`). E is tied: the same vector is read as
 context and as target. Missing coordinates count as zero. All users without a history share one vector, the newcomer's,
-and the prior has weights of its own for them: the cold path. Where an item is taken once (``hides_taken``), the filter hides instead,
-and what is hidden is no negative either.
+and the prior has weights of its own for them: the cold path. Where an item is taken once (``hides_taken``), the filter
+hides instead, and what is hidden is no negative either.
 """
 
 from typing import Final, NamedTuple
