@@ -44,6 +44,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     rate_item: float = 0.2
     rate_user: float = 0.15
     rate_lag: float = 0.02
+    rate_newcomer: float = 0.02
     rate_gate: float = 0.02
     rate_prior: float = 0.01
     rate_repeat: float = 0.15

@@ -36,7 +36,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "model.history": (0, 64),
     "model.negatives_recent": (0, 10_000),
     "model.negatives_uniform": (0, 10_000),
-    **dict.fromkeys((f"model.rate_{of}" for of in ("item", "user", "lag", "gate", "prior", "repeat")), (0, 10)),
+    **dict.fromkeys(
+        (f"model.rate_{of}" for of in ("item", "user", "lag", "newcomer", "gate", "prior", "repeat")), (0, 10)
+    ),
     **dict.fromkeys((f"model.half_life_{of}" for of in ("slow", "mid", "fast")), (1, 10**9)),
     "model.initial_scale": (0, 10),
     "model.initial_context": (0, 10),

@@ -159,7 +159,7 @@ def _gap_plot(comparison: ModelComparison) -> Plot:
         f"{row.model} " + ", ".join(f"{gap} {quality_text(value)}" for gap, value in row.recall_by_gap.items())
         for row in comparison.rows
     )
-    caption = "Of a user's first event nothing is known but what is popular."
+    caption = "Before a first event nothing is known of the user, and all users are alike."
     return Plot(title, caption, draw("model-gaps", f"{title}: {words}.", paint))
 
 

@@ -276,7 +276,7 @@ def _learn_newcomer(p: Shared, h: Hyper, w: Workspace) -> None:
     for c in range(np.uint64(len(p.newcomer))):
         accumulated = p.newcomer_adagrad[c] + w.dx[c] * w.dx[c]
         p.newcomer_adagrad[c] = accumulated
-        p.newcomer[c] -= _f(h.rate_lag) * w.dx[c] / np.sqrt(accumulated + _EPSILON)
+        p.newcomer[c] -= _f(h.rate_newcomer) * w.dx[c] / np.sqrt(accumulated + _EPSILON)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")

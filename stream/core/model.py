@@ -53,6 +53,7 @@ class Hyper(NamedTuple):
     """Learning rate of the items' rows; the others likewise, each under its own Adagrad."""
     rate_user: float
     rate_lag: float
+    rate_newcomer: float
     rate_gate: float
     rate_prior: float
     rate_repeat: float

@@ -148,7 +148,7 @@ class Recommender:
     def recommend(self, user_id: str, n: int, timestamp_ms: int) -> list[Scored]:
         """Return the ids and scores of the best ``n`` items for a user at a time, best first.
 
-        A user who is not known gets what is popular. Items already taken are left out where the filter is on.
+        A user who is not known gets what newcomers take. Items already taken are left out where the filter is on.
         """
         snapshot = Snapshot(self.state(), self.hyper)
         return snapshot.recommend(user_id, n, exclude_seen=snapshot.hides_taken, timestamp_ms=timestamp_ms).items

@@ -38,15 +38,16 @@ def quality(policies: tuple[str, ...] = ("uniform", "powerlaw:1"), item_sizes: t
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "all of it": {},
-    "8 places of history": {"model.history": 8},
+    "16 places of history": {"model.history": 16},
     "no history": {"model.history": 0},
     "no popularity": {"model.prior": False},
     "pauses weigh nothing": {"model.rate_gate": 0},
+    "newcomers are like anyone": {"model.rate_newcomer": 0},
     "repeats weigh nothing": {"model.rate_repeat": 0},
     "no filter of what was taken": {"memory.seen_share": 0},
     "no uniform negatives": {"model.negatives_uniform": 0},
     "new items know no context": {"model.initial_context": 0},
-    "users without coordinates": {"sizes.user_max": 16},
+    "users without coordinates": {"sizes.user_max": 8},
     "resized every 20,000 events": {"sizes.resize_every_events": 20_000},
 }
 """What is taken out of the model, one at a time."""

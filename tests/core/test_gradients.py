@@ -41,6 +41,7 @@ HYPER = Hyper(
     rate_item=0.7,
     rate_user=0.6,
     rate_lag=0.9,
+    rate_newcomer=0.5,
     rate_gate=0.8,
     rate_prior=1.1,
     rate_repeat=1.2,
@@ -153,7 +154,7 @@ def gradient(before: Parameter, after: Parameter, rate: float) -> Floats:
     return (before.value - after.value) * np.sqrt(after.adagrad + EPSILON) / rate
 
 
-_RATES = {"taken": "repeat", "newcomer": "lag"}
+_RATES = {"taken": "repeat"}
 
 
 def assert_same_step(scene: Scene, before: Parameters, got: Parameters, expected: Parameters) -> None:

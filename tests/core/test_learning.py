@@ -28,6 +28,7 @@ HYPER = Hyper(
     rate_item=0.2,
     rate_user=0.15,
     rate_lag=0.02,
+    rate_newcomer=0.02,
     rate_gate=0.02,
     rate_prior=0.01,
     rate_repeat=0.02,

@@ -32,6 +32,7 @@ HYPER = Hyper(
     rate_item=0.1,
     rate_user=0.1,
     rate_lag=0.01,
+    rate_newcomer=0.01,
     rate_gate=0.01,
     rate_prior=0.01,
     rate_repeat=0.01,

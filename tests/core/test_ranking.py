@@ -30,6 +30,7 @@ HYPER = Hyper(
     rate_item=0.1,
     rate_user=0.1,
     rate_lag=0.02,
+    rate_newcomer=0.02,
     rate_gate=0.02,
     rate_prior=0.02,
     rate_repeat=0.02,
@@ -259,7 +260,7 @@ def test_a_user_nobody_knows_gets_what_is_popular_where_newcomers_are_like_other
     item_ids = [f"i{k}" for k in range(30) for _ in range(k + 1)]
     np.random.default_rng(9).shuffle(item_ids)
     events = events_of([f"u{i % NUM_USERS}" for i in range(len(item_ids))], item_ids)
-    hyper = HYPER._replace(half_life_slow=1e6, half_life_mid=1e6, half_life_fast=1e6, rate_lag=0.0)
+    hyper = HYPER._replace(half_life_slow=1e6, half_life_mid=1e6, half_life_fast=1e6, rate_newcomer=0.0)
     recommender = Recommender(LAYOUT, hyper, SizeBounds(0, 10), SizeBounds(0, 6), 1)
     recommender.learn(events, 0, events.num_events, events.num_events)
     best = recommender.recommend(STRANGER, 30, int(events.timestamp_ms[-1]))

@@ -31,6 +31,7 @@ HYPER = Hyper(
     rate_item=0.1,
     rate_user=0.1,
     rate_lag=0.1,
+    rate_newcomer=0.1,
     rate_gate=0.1,
     rate_prior=0.1,
     rate_repeat=0.1,

@@ -118,7 +118,7 @@ def learn(m: Memory, p: Shared, h: Hyper, event: Event) -> Parameters:
     _step(after[event.user], leaves.coordinates, h.rate_user)
     _step(after["lag"], leaves.lag, h.rate_lag)
     _step(after["gate"], leaves.gate, h.rate_gate)
-    _step(after["newcomer"], leaves.newcomer, h.rate_lag)
+    _step(after["newcomer"], leaves.newcomer, h.rate_newcomer)
     _step(after["prior"], leaves.prior, h.rate_prior)
     for item, leaf in zip(event.candidates, leaves.repeats, strict=True):
         if item in history:

@@ -174,7 +174,7 @@ def _recommendations(view: View, rates: Rates) -> APIRouter:
     async def recommend(
         user_id: IdInPath, n: NumberAsked = DEFAULT_ITEMS, exclude_seen: ExcludeSeen | None = None
     ) -> Response:
-        """Return the best items for a user; for one who is not known, what is popular."""
+        """Return the best items for a user; for one who is not known, what newcomers take."""
         with _snapshot_of(view) as snapshot:
             return _json(recommend_to_one(snapshot, check_id(user_id, "user_id"), n, exclude_seen))
 
