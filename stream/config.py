@@ -90,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Everything that a model and its figures depend on, besides the data."""
 
     seed: int = 1
-    policy: str = "uniform"
+    policy: str = "uniform/powerlaw:1@0.3"
     users_share: float = 0.5
     """Share of the arena's payload that users may own, under policies that do not decide it."""
     exclude_seen: bool = False

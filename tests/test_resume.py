@@ -228,7 +228,7 @@ def test_where_all_checkpoints_are_damaged_the_run_is_refused(wholes: Wholes, tm
     ("name", "value", "told"),
     [
         ("seed", 2, "seed = 1, not 2"),
-        ("policy", "pareto", "policy = 'uniform', not 'pareto'"),
+        ("policy", "pareto", "policy = 'uniform/powerlaw:1@0.3', not 'pareto'"),
         ("memory__words_per_entity", 13, "memory.words_per_entity = 12, not 13"),
         ("windows__close_after", "91events", "windows.close_after = '90events', not '91events'"),
         ("model__history", 4, "model.history = 8, not 4"),

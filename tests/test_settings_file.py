@@ -123,7 +123,7 @@ def value_of(path: str, literal: str) -> Any:
 def test_the_sample_has_no_mistake(tmp_path: Path) -> None:
     assert mistakes_of(tmp_path, SAMPLE) == []
     service = load_service(write(tmp_path, SAMPLE), {})
-    assert service.settings.policy == "powerlaw"
+    assert service.settings.policy == DEFAULTS["policy"]
     assert service.settings.windows.allowed_lateness_s == 3600
     assert service.checkpoints.folder == str(tmp_path / "checkpoints")
 

@@ -71,7 +71,7 @@ def add(commands: Any) -> None:
         metavar="N:SIZE",
         help="another budget once N events are learnt, at the next resize; may be given many times",
     )
-    option("--policy", default="uniform", metavar="NAME", help=f"who decides the sizes: {', '.join(NAMES)}")
+    option("--policy", default=Settings().policy, metavar="NAME", help=f"who decides the sizes: {', '.join(NAMES)}")
     option("--seed", default="1", metavar="N", help="same seed, same input: same bytes (1)")
     option("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for report and checkpoints (out)")
     option("--resume", action="store_true", help="go on from the newest checkpoint in --out, if there is one")
