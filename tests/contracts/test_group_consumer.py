@@ -218,6 +218,21 @@ def test_offsets_beyond_the_end_are_out_of_range_once(cluster: Cluster, read: Op
     assert reader.offsets(partition) == [4]
 
 
+def test_a_seek_holds_even_if_what_was_sought_before_was_out_of_range(cluster: Cluster, read: Opening) -> None:
+    topic = cluster.create_topic()
+    partition = TopicPartition(topic, 0)
+    write(cluster, topic, numbered(0, 5))
+    reader = read(topic)
+    reader.poll_until_caught_up()
+    for pause_s in (0.0, 0.001, 0.003, 0.01, 0.03, 0.1):
+        reader.seek(partition, 77)
+        time.sleep(pause_s)
+        reader.seek(partition, 4)
+        reader.given[partition].clear()
+        reader.poll_until_caught_up()
+        assert reader.offsets(partition) == [4]
+
+
 # Pausing
 
 

@@ -58,6 +58,7 @@ class LibrdkafkaConsumer:
         self._errors: deque[OutOfRangeError] = deque()
         self._sought: dict[TopicPartition, int] = {}
         """Where partitions are to be read from, of which nothing has come since."""
+        self._disturbed: set[TopicPartition] = set()  # by an error older than the last seek
         self._held: list[Chunk] = []
         """Received and not given yet."""
         self._paused = False
@@ -282,6 +283,7 @@ class LibrdkafkaConsumer:
         messages = self._consumer.consume(number, timeout_s)
         if any(map(self._library.Message.error, messages)):
             chunks = self._columns([message for message in messages if self._is_record(message)])
+            self._seek_again()
         else:
             chunks = self._columns(messages)
             self._at_end.difference_update(chunk.partition for chunk in chunks)
@@ -295,6 +297,12 @@ class LibrdkafkaConsumer:
             else:
                 self._held.append(chunk)
         return len(messages)
+
+    def _seek_again(self) -> None:
+        """Repeat seeks that an older error may have undone: the library stops reading a partition with each error."""
+        for partition in self._disturbed & self._sought.keys():
+            self.seek(partition, self._sought[partition])
+        self._disturbed.clear()
 
     def _hold(self, timeout_s: float) -> None:
         """Keep what comes for ``timeout_s``, one message at most, while it calls back.
@@ -346,6 +354,8 @@ class LibrdkafkaConsumer:
             # Before anything else comes after a seek, no other offset is out of range than the one that was sought.
             if error.code() == codes._LOG_TRUNCATION or self._sought.get(partition, offset) == offset:
                 self._errors.append(OutOfRangeError(partition, offset))
+            else:
+                self._disturbed.add(partition)
         elif error.code() == codes._FATAL and self._instance and "fenced" in error.str():
             self._fenced = True
         else:
