@@ -19,6 +19,7 @@ from stream.core.model import (
     LOGISTIC,
     NUM_RATES,
     SOFTMAX,
+    WEIGHT_OF_NEWCOMERS,
     Hyper,
     Shared,
     Workspace,
@@ -53,9 +54,10 @@ def learn_candidates(m: Memory, p: Shared, h: Hyper, w: Workspace, user: int, ga
         _logistic_gradient(w, n, weight)
     else:
         _bpr_gradient(w, n, weight)
-    _learn_targets(m, h, w, n, width)
+    is_new = is_newcomer(past.held, h.num_ids)
+    _learn_targets(m, h, w, n, width, _f(WEIGHT_OF_NEWCOMERS) if is_new else _f(1.0))
     _learn_coordinates(m, h, w, user)
-    if is_newcomer(past.held, h.num_ids):
+    if is_new:
         _learn_newcomer(p, h, w)
     if weighs_taken(m, h):
         _learn_taken(p, h, w, gap, n)
@@ -147,10 +149,11 @@ def _bpr_gradient(w: Workspace, n: int, weight: Any) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=FAST_MATH, inline="always")
-def _learn_targets(m: Memory, h: Hyper, w: Workspace, n: int, width: int) -> None:
+def _learn_targets(m: Memory, h: Hyper, w: Workspace, n: int, width: int, weight: Any) -> None:
     """Sum up the gradient by the context in ``w.dx``, and update the candidates' rows in the same pass.
 
-    Candidates of the user's history wait (:func:`_learn_own_targets`): their rows are still needed as they were.
+    ``weight`` scales the gradients by rows. Candidates of the user's history wait (:func:`_learn_own_targets`): their
+    rows are still needed as they were.
     """
     w.dx[:] = _f(0.0)
     # |x|^2 over all of x serves every row that is as wide.
@@ -173,9 +176,10 @@ def _learn_targets(m: Memory, h: Hyper, w: Workspace, n: int, width: int) -> Non
             square = _f(0.0)
             for c in range(np.uint64(d)):
                 square += w.x[c] * w.x[c]
-        adagrad = s.adagrad + g * g * square / _f(max(size, 1))
+        by_row = weight * g
+        adagrad = s.adagrad + by_row * by_row * square / _f(max(size, 1))
         s.adagrad = adagrad
-        step = rate * g / np.sqrt(adagrad + _EPSILON)
+        step = rate * by_row / np.sqrt(adagrad + _EPSILON)
         for c in range(np.uint64(d)):
             e = m.arena[row + c]
             w.dx[c] += g * e

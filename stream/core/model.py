@@ -8,8 +8,8 @@ Score of item j for a user whose last items are r_0 (newest), r_1, ..., at a tim
 
 where b_k is the longest gap between now and place k (:mod:`stream.core.history`). E is tied: the same vector is read as
 context and as target. Missing coordinates count as zero. All users without a history share one vector, the newcomer's,
-and the prior has weights of its own for them: the cold path. Where an item is taken once (``hides_taken``), the filter
-hides instead, and what is hidden is no negative either.
+and the prior has weights of its own for them: the cold path; items hardly learn from it (``WEIGHT_OF_NEWCOMERS``).
+Where an item is taken once (``hides_taken``), the filter hides instead, and what is hidden is no negative either.
 """
 
 from typing import Final, NamedTuple
@@ -28,6 +28,8 @@ SOFTMAX, LOGISTIC, BPR = 0, 1, 2
 LOSSES: Final = {"softmax": SOFTMAX, "logistic": LOGISTIC, "bpr": BPR}
 NUM_RATES: Final = 3
 """Decayed counts an item has: slow, mid and fast."""
+WEIGHT_OF_NEWCOMERS: Final = 0.1
+"""Of newcomers' events in what items' rows learn: what newcomers take would else drown what goes together."""
 BLOCK: Final = 256
 """Item slots that are scored at once when the catalogue is ranked."""
 _f = np.float32

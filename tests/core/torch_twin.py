@@ -16,7 +16,7 @@ from stream.core.arena import side_of, slots_of
 from stream.core.event import ITEM, USER
 from stream.core.history import gap_at, item_at
 from stream.core.memory import ITEM_TOP, Memory
-from stream.core.model import LOGISTIC, SOFTMAX, Hyper, Shared
+from stream.core.model import LOGISTIC, SOFTMAX, WEIGHT_OF_NEWCOMERS, Hyper, Shared
 
 if TYPE_CHECKING:
     import torch
@@ -112,6 +112,9 @@ def learn(m: Memory, p: Shared, h: Hyper, event: Event) -> Parameters:
     leaves = _leaves(after, history, pauses, event)
     loss = _loss(_scores(m, p, h, leaves, pauses, event), _log_q(m, p, h, event), h, event.weight)
     torch.autograd.backward(loss)
+    if h.num_ids > 0 and not history:
+        for leaf in leaves.targets:
+            leaf.grad = None if leaf.grad is None else WEIGHT_OF_NEWCOMERS * leaf.grad
 
     for item, leaf in zip(history + event.candidates, leaves.contexts + leaves.targets, strict=True):
         _step(after[item], leaf, h.rate_item)
