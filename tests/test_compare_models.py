@@ -14,7 +14,18 @@ from stream.commands import compare_models as command
 from tests.doubles import read_report, write_clicks
 
 WORLD = ("synthetic:drift", "--limit", "3000", "--eval-sample", "0.2", "--window", "1000events")
-ALL = ["scall", "popularity", "itemknn", "itemknn-recent", "als", "als-recent", "cooccurrence", "river-mf", "oracle"]
+ALL = [
+    "scall",
+    "popularity",
+    "itemknn",
+    "itemknn-recent",
+    "als",
+    "als-recent",
+    "bpr",
+    "cooccurrence",
+    "river-mf",
+    "oracle",
+]
 
 Told = pytest.CaptureFixture[str]
 

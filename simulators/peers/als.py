@@ -55,8 +55,9 @@ class Factors:
         model.fit(user_items, show_progress=False)
         return model
 
-    def scores(self, items: csr_matrix) -> NDArray[Any]:
+    def scores(self, user: int, items: csr_matrix) -> NDArray[Any]:
         """Fold the user in, and return the products with the items' factors."""
+        del user
         return np.stack([model.item_factors @ model.recalculate_user(0, items) for model in self._models])
 
 

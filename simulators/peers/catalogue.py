@@ -27,6 +27,12 @@ def _als(stream: Stream, seed: int, *, recent: bool) -> Peer:
     return als(_events_per_refit(stream), seed, recent=recent)
 
 
+def _bpr(stream: Stream, seed: int) -> Peer:
+    from simulators.peers.bpr import bpr
+
+    return bpr(_events_per_refit(stream), seed)
+
+
 def _events_per_refit(stream: Stream) -> int:
     return max(1, stream.events.num_events // REFITS)
 
@@ -37,10 +43,11 @@ PEERS: Final[dict[str, Callable[[Stream, int], Peer]]] = {
     "itemknn-recent": lambda stream, _: _itemknn(stream, recent=True),
     "als": lambda stream, seed: _als(stream, seed, recent=False),
     "als-recent": lambda stream, seed: _als(stream, seed, recent=True),
+    "bpr": _bpr,
     "cooccurrence": lambda stream, _: Cooccurrence(stream.num_items),
     "river-mf": lambda stream, seed: RiverMF(stream.num_items, seed),
 }
-_NEED_IMPLICIT: Final = ("itemknn", "itemknn-recent", "als", "als-recent")
+_NEED_IMPLICIT: Final = ("itemknn", "itemknn-recent", "als", "als-recent", "bpr")
 
 
 def check_installed(names: list[str]) -> None:

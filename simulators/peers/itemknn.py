@@ -36,8 +36,9 @@ class NearestItems:
         for model, matrix in zip(self._models, weighted, strict=True):
             model.fit(matrix, show_progress=False)
 
-    def scores(self, items: csr_matrix) -> NDArray[Any]:
+    def scores(self, user: int, items: csr_matrix) -> NDArray[Any]:
         """Return by item its similarities to the user's items, added up."""
+        del user
         return np.concatenate([(items @ model.similarity).toarray() for model in self._models])
 
 

@@ -30,8 +30,8 @@ class Fitted(Protocol):
     def fit(self, user_items: csr_matrix) -> None:
         """Fit every variant to float32[users, items], the worth of what each user has had."""
 
-    def scores(self, items: csr_matrix) -> NDArray[Any]:
-        """Return float[variants, items fitted] for a user, given as float32[1, items fitted]."""
+    def scores(self, user: int, items: csr_matrix) -> NDArray[Any]:
+        """Return float[variants, items fitted] for a user, by number and by its items, float32[1, same]."""
 
 
 class Refitted:
@@ -92,6 +92,6 @@ class Refitted:
         item, worth = item[item < self._num_fitted], worth[item < self._num_fitted]
         shape = (1, self._num_fitted)
         row = csr_matrix((worth, (np.zeros(len(item), np.int64), item)), shape, dtype=np.float32)
-        out[:, : self._num_fitted] = self._model.scores(row)
+        out[:, : self._num_fitted] = self._model.scores(user, row)
         out[:, : self._num_fitted] += self._counts * (_LEAST_TOLD / self._counts.max())
         return out

@@ -13,6 +13,8 @@ from scipy.sparse import csr_matrix
 
 from simulators.peers import refitted
 from simulators.peers.als import FACTORS, Factors
+from simulators.peers.bpr import FACTORS as BPR_FACTORS
+from simulators.peers.bpr import Pairs
 from simulators.peers.catalogue import PEERS, check_installed, open_peer
 from simulators.peers.cooccurrence import FLOOR, HISTORY, LAG_POWER, Blend, Cooccurrence
 from simulators.peers.itemknn import NearestItems
@@ -107,7 +109,8 @@ class Recorder:
     def fit(self, user_items: csr_matrix) -> None:
         self.fits.append(user_items.toarray())
 
-    def scores(self, items: csr_matrix) -> NDArray[Any]:
+    def scores(self, user: int, items: csr_matrix) -> NDArray[Any]:
+        del user
         self.users.append(items.toarray()[0])
         return np.zeros((1, items.shape[1]))
 
@@ -160,7 +163,7 @@ def test_item_knn_adds_up_the_similarities_to_the_users_items() -> None:
     model.fit(csr_matrix(matrix))
     unit = matrix / np.linalg.norm(matrix, axis=0)
     user = (rng.random((1, 8)) < 0.5).astype(np.float32)
-    by_cosine = model.scores(csr_matrix(user))[[name.startswith("cosine") for name in model.variants]]
+    by_cosine = model.scores(0, csr_matrix(user))[[name.startswith("cosine") for name in model.variants]]
     # There are fewer items than neighbours.
     for scores in by_cosine:
         np.testing.assert_allclose(scores, user[0] @ (unit.T @ unit), rtol=1e-5)
@@ -173,7 +176,7 @@ def test_als_folds_a_user_in_by_the_normal_equations() -> None:
     model.fit(csr_matrix(matrix))
     user = np.zeros((1, 12), np.float32)
     user[0, [2, 5]] = [1.0, 0.5]
-    for scores, fitted in zip(model.scores(csr_matrix(user)), model._models, strict=True):
+    for scores, fitted in zip(model.scores(0, csr_matrix(user)), model._models, strict=True):
         items = fitted.item_factors.astype(np.float64)
         confidence = fitted.alpha * user[0]
         left = items.T @ items + fitted.regularization * np.eye(FACTORS)
@@ -189,7 +192,23 @@ def test_als_goes_on_from_its_last_factors_as_users_and_items_come() -> None:
     before = model.num_bytes
     model.fit(csr_matrix(np.eye(6, 7, dtype=np.float32)))
     assert (before, model.num_bytes) == (4 * FACTORS * 9, 4 * FACTORS * 13)
-    assert model.scores(csr_matrix((1, 7), dtype=np.float32)).tolist() == [[0.0] * 7] * len(model.variants)
+    assert model.scores(0, csr_matrix((1, 7), dtype=np.float32)).tolist() == [[0.0] * 7] * len(model.variants)
+
+
+def test_bpr_goes_on_from_its_last_factors_and_gives_a_new_user_the_items_biases() -> None:
+    model = Pairs(seed=1)
+    assert model.num_bytes == 0
+    model.fit(csr_matrix(np.eye(4, 5, dtype=np.float32)))
+    before = [fitted.item_factors.copy() for fitted in model._models]
+    model.fit(csr_matrix((6, 7), dtype=np.float32))
+    assert model.num_bytes == 4 * (BPR_FACTORS + 1) * 13
+    for fitted, old, known, stranger in zip(
+        model._models, before, model.scores(3, csr_matrix((1, 7))), model.scores(99, csr_matrix((1, 7))), strict=True
+    ):
+        # Nothing was taken in the second fit, so nothing was learnt in it.
+        np.testing.assert_array_equal(fitted.item_factors[:5], old)
+        np.testing.assert_allclose(known, fitted.item_factors @ fitted.user_factors[3])
+        np.testing.assert_array_equal(stranger, fitted.item_factors[:, -1])
 
 
 def test_river_scores_as_it_predicts_but_for_what_all_items_share() -> None:
