@@ -24,6 +24,7 @@ ALL = [
     "bpr",
     "cooccurrence",
     "river-mf",
+    "vw-mf",
     "oracle",
 ]
 

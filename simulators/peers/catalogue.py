@@ -1,6 +1,7 @@
 """The peers by name."""
 
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from typing import Final
 
@@ -27,6 +28,12 @@ def _als(stream: Stream, seed: int, *, recent: bool) -> Peer:
     return als(_events_per_refit(stream), seed, recent=recent)
 
 
+def _vw_mf(stream: Stream, seed: int) -> Peer:
+    from simulators.peers.vw_mf import VowpalWabbitMF
+
+    return VowpalWabbitMF(stream.num_items, seed)
+
+
 def _bpr(stream: Stream, seed: int) -> Peer:
     from simulators.peers.bpr import bpr
 
@@ -46,8 +53,10 @@ PEERS: Final[dict[str, Callable[[Stream, int], Peer]]] = {
     "bpr": _bpr,
     "cooccurrence": lambda stream, _: Cooccurrence(stream.num_items),
     "river-mf": lambda stream, seed: RiverMF(stream.num_items, seed),
+    "vw-mf": _vw_mf,
 }
-_NEED_IMPLICIT: Final = ("itemknn", "itemknn-recent", "als", "als-recent", "bpr")
+_LIBRARIES: Final = {"implicit": ("itemknn", "itemknn-recent", "als", "als-recent", "bpr"), "vowpalwabbit": ("vw-mf",)}
+"""Libraries of the extra ``bench``, and the peers that need each."""
 
 
 def check_installed(names: list[str]) -> None:
@@ -57,20 +66,23 @@ def check_installed(names: list[str]) -> None:
         UsageError: names the peers, and what installs the library.
 
     """
-    wanted = [name for name in names if name in _NEED_IMPLICIT]
-    if not wanted:
-        return
-    try:
-        import implicit  # noqa: F401
-    except ImportError:
-        raise UsageError(
-            f"--models {', '.join(wanted)}: the library implicit is missing; pip install 'scall-stream[bench]'"
-        ) from None
+    for library in _needed(names):
+        try:
+            import_module(library)
+        except ImportError:
+            wanted = [name for name in names if name in _LIBRARIES[library]]
+            raise UsageError(
+                f"--models {', '.join(wanted)}: the library {library} is missing; pip install 'scall-stream[bench]'"
+            ) from None
 
 
 def library_versions(names: list[str]) -> dict[str, str]:
-    """Return the version of the library that peers of these names need, if any does."""
-    return {"implicit": version("implicit")} if set(names) & set(_NEED_IMPLICIT) else {}
+    """Return the versions of the libraries that peers of these names need."""
+    return {library: version(library) for library in _needed(names)}
+
+
+def _needed(names: list[str]) -> list[str]:
+    return [library for library, peers in _LIBRARIES.items() if set(names) & set(peers)]
 
 
 def open_peer(name: str, stream: Stream, seed: int) -> Peer:

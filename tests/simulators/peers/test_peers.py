@@ -21,6 +21,7 @@ from simulators.peers.itemknn import NearestItems
 from simulators.peers.popularity import DecayedCounts, Popularity
 from simulators.peers.refitted import Refitted
 from simulators.peers.river_mf import RiverMF
+from simulators.peers.vw_mf import VowpalWabbitMF
 from stream.errors import UsageError
 from tests.simulators.peers.worlds import columns, some_rows, stream_of
 
@@ -220,6 +221,18 @@ def test_river_scores_as_it_predicts_but_for_what_all_items_share() -> None:
         predicted = np.array([model.predict_one(3, item) for item in range(10)])
         shared = model.global_mean.get() + model.u_biases[3]
         np.testing.assert_allclose(scores, predicted - shared, atol=1e-9)
+
+
+def test_vowpal_wabbit_scores_as_it_predicts_but_for_what_all_items_share() -> None:
+    rows = some_rows(300, num_items=10)
+    peer = VowpalWabbitMF(20, seed=4)
+    for begin in range(0, 300, 50):
+        peer.learn(columns(rows[begin : begin + 50]))
+    for user in (3, 999):
+        for model, scores in zip(peer._models, peer.scores(user, 10), strict=True):
+            predicted = np.array([model.predict(f"|u u{user} |i i{item}") for item in range(10)])
+            np.testing.assert_allclose(scores - scores[0], predicted - predicted[0], atol=1e-5)
+            assert np.ptp(scores) > 0
 
 
 def test_a_user_whom_river_has_not_met_leaves_no_trace_in_it() -> None:
