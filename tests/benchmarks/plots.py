@@ -1,0 +1,105 @@
+"""The plots beside the README's results: SVG files that follow the reader's light or dark colours."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from stream.adapters.drawing import HEIGHT, WIDTH, Label, color, draw, label_ends, panel, rule_y
+from stream.adapters.page_style import STYLE
+from stream.adapters.units import bytes_text, seconds_text
+from tests.benchmarks.entries import Entries, Figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ROLES = ("run", "items", "users", "alarm", "popularity", "ink")
+"""Colours of lines, in turn."""
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 116, 12, 26
+
+
+class Line(NamedTuple):
+    """A line of a plot: its name and its points."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+def log_log(
+    name: str,
+    title: str,
+    lines: Sequence[Line],
+    x_text: Callable[[float], str],
+    y_text: Callable[[float], str],
+) -> str:
+    """Return a drawing of lines with both axes in equal ratios: a straight line is a power law."""
+
+    def paint(figure: "Figure") -> None:
+        axes = panel(figure, _LEFT, _RIGHT, _TOP, _BOTTOM)
+        for role, line in zip(ROLES, lines, strict=False):
+            axes.plot(np.log10(line.x), np.log10(line.y), "o-", color=color(role), markersize=4)
+        points = np.unique(np.concatenate([line.x for line in lines]))
+        axes.set_xticks(np.log10(points), [x_text(point) for point in points])
+        values = np.log10(np.concatenate([line.y for line in lines]))
+        low = np.floor(values.min())
+        high = max(np.ceil(values.max()), low + 1)
+        axes.set_ylim(low - 0.05, high + 0.05)
+        powers = np.arange(low, high + 1, max(1, (high - low) // 4))
+        rule_y(axes, powers.tolist(), [y_text(10.0**power) for power in powers])
+        axes.margins(x=0.05)
+        ends = [Label(np.log10(line.y[-1]), line.name, role) for role, line in zip(ROLES, lines, strict=False)]
+        label_ends(axes, ends)
+
+    words = "; ".join(
+        f"{line.name} " + ", ".join(f"{y_text(y)} at {x_text(x)}" for x, y in zip(line.x, line.y, strict=True))
+        for line in lines
+    )
+    return standalone(draw(name, f"{title}: {words}.", paint, HEIGHT))
+
+
+def standalone(svg: str) -> str:
+    """Return a drawing for a page as a document of its own, with a ground and the page's colours."""
+    light, dark = (
+        "".join(re.findall(r"--[a-z-]+: #[0-9a-f]+;", palette))
+        for palette in re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
+    )
+    style = f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    style += "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif}</style>"
+    head, _, body = svg.partition(">")
+    head += f' xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}"'
+    return f'{head}>{style}<rect width="100%" height="100%" fill="var(--card)"/>{body}\n'
+
+
+def checkpoint(figures: Figures) -> str | None:
+    """Draw how long learning stands still for a checkpoint, and until it is durable, by its bytes."""
+    rows = sorted(figures["checkpoint"].values(), key=lambda row: row["bytes"])
+    if len(rows) < 2:
+        return None
+    sizes = [row["bytes"] for row in rows]
+    names = {"stall_ms": "stands still", "durable_after_ms": "durable"}
+    lines = [Line(name, sizes, [row[key] / 1000 for row in rows]) for key, name in names.items()]
+    return log_log("checkpoint", "A checkpoint by its size", lines, bytes_text, seconds_text)
+
+
+class Drawing(NamedTuple):
+    """A plot: the benchmark whose figures it shows, and what draws them (None: there is nothing to be seen)."""
+
+    benchmark: str
+    draw: Callable[[Figures], str | None]
+
+
+PLOTS: Mapping[str, Drawing] = {
+    "checkpoint": Drawing("kafka", checkpoint),
+}
+
+
+def plots(entries: Entries) -> dict[str, str]:
+    """Return the text of every plot of which there are figures, by name; the same for the same figures."""
+    found = {}
+    for name, drawing in PLOTS.items():
+        entry = entries.get(drawing.benchmark)
+        if entry is not None and entry.figures is not None and (svg := drawing.draw(entry.figures)):
+            found[name] = svg
+    return found
