@@ -14,6 +14,7 @@ from tests.benchmarks import render
 from tests.benchmarks.entries import ROOT, file_for, read_entries
 from tests.benchmarks.harness import FAILED, Run
 from tests.benchmarks.registry import BENCHMARKS, chosen
+from tests.benchmarks.tables import NOT_MEASURED, provenance
 
 
 def main() -> int:
@@ -41,11 +42,15 @@ def main() -> int:
 
 def show(console: Console, path: render.Path) -> None:
     """Print the README's tables, from the figures of a file."""
-    for name, lines in render.tables(read_entries(path)).items():
-        table = Table("what", "goal", "measured", title=name)
-        for line in lines[2:]:
-            table.add_row(*(cell.strip() for cell in line.strip("|").split(" | ")))
-        console.print(table)
+    entries = read_entries(path)
+    for name, shown in render.TABLES.items():
+        found = {of: entries[of] for of in shown.benchmarks if of in entries}
+        rows = [row for row in shown.rows(entries) if row[-1] != NOT_MEASURED]
+        if rows:
+            table = Table(*shown.header, title=name, caption=provenance(found.values()))
+            for row in rows:
+                table.add_row(*row)
+            console.print(table, markup=False)
     console.print(f"figures: {path.relative_to(ROOT)}; what the benchmarks said: out/benchmarks", highlight=False)
 
 

@@ -37,8 +37,8 @@ from stream.compilation import fill_kernel_cache
 from stream.config import make_settings
 from stream.core.stats import Progress
 from stream.pipeline import Pace, Pipeline, Ports
-from stream.ports import Checkpoint
 from stream.service_settings import Checkpoints, Client, Kafka, Service
+from tests.benchmarks.saving import saves
 from tests.integration.broker import Broker, find_jars, running_broker
 
 Figures = dict[str, Any]
@@ -283,28 +283,9 @@ def checkpoints(budgets: tuple[int, ...], num_saves: int) -> Figures:
 
 def checkpoint(budget: int, num_saves: int) -> Figures:
     """How long learning stands still for the checkpoint of a full budget."""
-    settings = make_settings({"memory.budget_bytes": budget})
-    trainer = build_trainer(settings)
+    trainer = build_trainer(make_settings({"memory.budget_bytes": budget}))
     arrays, meta = trainer.state(None, {})
     for array in arrays.values():
         # As after a long life: all pages are there.
         array.view(np.uint8)[...] |= 0
-    stalls, written = [], []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        CheckpointFolder(Path(folder)) as kept,
-        CheckpointWriter(kept, background=True) as writer,
-    ):
-        writer.reserve(arrays)
-        for _ in range(num_saves):
-            begin_s = time.perf_counter()
-            future = writer.save(Checkpoint(arrays, meta))
-            stalls.append(1000 * (time.perf_counter() - begin_s))
-            num_bytes = future.result()
-            written.append(1000 * (time.perf_counter() - begin_s))
-    return {
-        "bytes": num_bytes,
-        "stall_ms": round(median(stalls), 3),
-        "longest_stall_ms": round(max(stalls), 3),
-        "durable_after_ms": round(median(written), 1),
-    }
+    return saves(arrays, meta, num_saves)

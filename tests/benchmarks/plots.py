@@ -8,14 +8,23 @@ import numpy as np
 
 from stream.adapters.drawing import HEIGHT, WIDTH, Label, color, draw, label_ends, panel, rule_y
 from stream.adapters.page_style import STYLE
-from stream.adapters.units import bytes_text, seconds_text
+from stream.adapters.units import bytes_text, count_text
 from tests.benchmarks.entries import Entries, Figures
+from tests.benchmarks.tables import duration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROLES = ("run", "items", "users", "alarm", "popularity", "ink")
 """Colours of lines, in turn."""
+EVENT_TIMES = {"event_s": "learning", "event_and_resizes_s": "and resizes"}
+ENTITY_TIMES = {
+    "durable_s": "durable",
+    "resize_all_s": "resize all",
+    "resize_items_s": "items only",
+    "rank_s": "best 20",
+    "plan_s": "plan",
+}
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 116, 12, 26
 
 
@@ -80,7 +89,21 @@ def checkpoint(figures: Figures) -> str | None:
     sizes = [row["bytes"] for row in rows]
     names = {"stall_ms": "stands still", "durable_after_ms": "durable"}
     lines = [Line(name, sizes, [row[key] / 1000 for row in rows]) for key, name in names.items()]
-    return log_log("checkpoint", "A checkpoint by its size", lines, bytes_text, seconds_text)
+    return log_log("checkpoint", "A checkpoint by its size", lines, bytes_text, duration)
+
+
+def scaling_of(name: str, title: str, of: Mapping[str, str]) -> Callable[[Figures], str | None]:
+    """Return what draws some times against the number of entities, each with its exponent in its name."""
+
+    def drawn(figures: Figures) -> str | None:
+        points, exponents = figures["points"], figures["exponents"]
+        if len(points) < 2:
+            return None
+        x = [point["entities"] for point in points]
+        lines = [Line(f"{text} ^{exponents[key]:.2f}", x, [point[key] for point in points]) for key, text in of.items()]
+        return log_log(name, title, lines, count_text, duration)
+
+    return drawn
 
 
 class Drawing(NamedTuple):
@@ -92,6 +115,8 @@ class Drawing(NamedTuple):
 
 PLOTS: Mapping[str, Drawing] = {
     "checkpoint": Drawing("kafka", checkpoint),
+    "scaling-event": Drawing("scaling", scaling_of("scaling-event", "An event, by entities", EVENT_TIMES)),
+    "scaling": Drawing("scaling", scaling_of("scaling", "What is done now and then, by entities", ENTITY_TIMES)),
 }
 
 

@@ -65,6 +65,7 @@ BENCHMARKS = {
             goals={"lost_or_doubled": 0, "violations": 0},
             libraries=("kafka-python",),
         ),
+        Benchmark("scaling", "tests.benchmarks.scaling:scaling", 330, 15),
         Benchmark("quality", "tests.benchmarks.quality:quality", 600),
         Benchmark("ablations", "tests.benchmarks.quality:ablations", 1800, by_name=True),
         Benchmark(

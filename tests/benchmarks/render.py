@@ -17,14 +17,11 @@ PLOTS = Path(__file__).with_name("plots")
 TABLES: dict[str, Table] = {
     "speed": results.SPEED,
     "service": results.SERVICE,
+    "scaling": results.SCALING,
+    "dead-letters": results.DEAD_LETTERS,
+    "checkpoint": results.CHECKPOINTS,
 }
 _BLOCK = re.compile(r"(<!-- benchmark:(?P<name>[^ ]+) -->\n).*?(?P<end><!-- end -->|(?=<!-- benchmark:)|\Z)", re.DOTALL)
-
-
-def tables(entries: Entries) -> dict[str, list[str]]:
-    """Return the lines of every table of which something was measured, or tried, by name."""
-    shown = {name: table for name, table in TABLES.items() if any(of in entries for of in table.benchmarks)}
-    return {name: markdown(table, entries) for name, table in shown.items()}
 
 
 def with_tables(text: str, entries: Entries) -> str:

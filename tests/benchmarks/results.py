@@ -1,7 +1,10 @@
-"""The README's tables of speed and memory, and of the service, row by row."""
+"""The README's tables: speed and memory, the service, what many entities cost, what trouble costs."""
 
-from tests.benchmarks.entries import Figures
-from tests.benchmarks.tables import Goals, Row, Told, by_stream, percent, short, span, table_with_goals
+from collections.abc import Iterator
+
+from stream.adapters.units import count_text
+from tests.benchmarks.entries import Entries, Figures
+from tests.benchmarks.tables import Goals, Row, Table, Told, by_stream, duration, percent, short, span, table_with_goals
 
 MIB = 2**20
 
@@ -250,3 +253,54 @@ SERVICE = table_with_goals(
         ),
     ),
 )
+
+
+def figures_of(entries: Entries, benchmark: str) -> Figures | None:
+    """Return a benchmark's figures, None where there are none."""
+    return entries[benchmark].figures if benchmark in entries else None
+
+
+def scaling(entries: Entries) -> Iterator[tuple[str, ...]]:
+    """Give a row for each number of entities, and one of the exponents."""
+    figures = figures_of(entries, "scaling")
+    if figures is None:
+        return
+    for point in figures["points"]:
+        times = (duration(point[f"{name}_s"]) for name in TIMES)
+        yield count_text(point["entities"]), f"{point['bytes_per_entity']:.0f}", *times
+    for name, slopes in (("exponent", figures["exponents"]), ("exponent, last tenfold", figures["last_tenfold"])):
+        yield name, f"{slopes['bytes_per_entity']:.2f}", *(f"{slopes[f'{of}_s']:.2f}" for of in TIMES)
+
+
+TIMES = {
+    "event": "event",
+    "event_and_resizes": "event with resizes",
+    "plan": "plan",
+    "resize_items": "resize items",
+    "resize_all": "resize all",
+    "rank": "best 20",
+    "stall": "checkpoint stall",
+    "durable": "durable",
+}
+"""What takes time at each number of entities."""
+SCALING = Table(("entities", "bytes each", *TIMES.values()), ("scaling",), scaling)
+
+
+def dead_letters(entries: Entries) -> Iterator[tuple[str, ...]]:
+    """Give a row for each kind of record that cannot be used."""
+    figures = figures_of(entries, "reliability") or {}
+    for reason, tally in figures.get("dead_letters", {}).items():
+        yield reason, *(str(tally[name]) for name in ("written", "lost", "doubled"))
+
+
+DEAD_LETTERS = Table(("records that cannot be used", "written", "lost", "doubled"), ("reliability",), dead_letters)
+
+
+def checkpoints(entries: Entries) -> Iterator[tuple[str, ...]]:
+    """Give a row for each budget, the smallest first."""
+    figures = figures_of(entries, "kafka") or {"checkpoint": {}}
+    for size, row in sorted(figures["checkpoint"].items(), key=lambda pair: pair[1]["bytes"]):
+        yield size, *(duration(row[f"{name}_ms"] / 1000) for name in ("stall", "longest_stall", "durable_after"))
+
+
+CHECKPOINTS = Table(("budget", "stands still", "at most", "durable after"), ("kafka",), checkpoints)

@@ -15,6 +15,9 @@ STREAM_NAMES = {
 }
 
 
+NOT_MEASURED = "not measured"
+
+
 class Told(NamedTuple):
     """What was measured, in words, whether that misses a goal, and what there is to say beside it."""
 
@@ -52,10 +55,10 @@ def table_with_goals(first: str, rows: Iterable[Row]) -> Table:
 
 def _cells(row: Row, entry: Entry | None) -> tuple[str, ...]:
     if entry is None:
-        return row.what, "", "not measured"
+        return row.what, "", NOT_MEASURED
     goal = row.goal(entry.goals)
     if entry.figures is None:
-        return row.what, goal, f"not measured: {entry.why}"
+        return row.what, goal, f"{NOT_MEASURED}: {entry.why}"
     told = row.measured(entry.figures, entry.goals)
     text = f"**{told.text}**" if told.missed else told.text
     return row.what, goal, f"{text} {told.more}".strip()
@@ -104,6 +107,17 @@ def short(number: float) -> str:
         millions = number / 1e6
         return f"{millions:.0f} M" if millions >= 10 else f"{millions:.2g} M"
     return f"{number / 1000:.3g} k" if number >= 1000 else f"{number:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time, however short.
+
+    >>> duration(5.8e-6), duration(0.0176), duration(2.5)
+    ('5.8 us', '17.6 ms', '2.5 s')
+    """
+    units = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
+    unit, name = next((pair for pair in units if seconds >= 0.9995 * pair[0]), units[-1])
+    return f"{seconds / unit:.3g} {name}"
 
 
 def percent(share: float) -> str:
