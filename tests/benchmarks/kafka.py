@@ -44,7 +44,7 @@ from tests.integration.broker import Broker, find_jars, running_broker
 Figures = dict[str, Any]
 EVERY_S = 10.0
 KIB, MIB = 2**10, 2**20
-BUDGETS = (64 * KIB, MIB, 16 * MIB, 64 * MIB, 256 * MIB)
+BUDGETS = (64 * KIB, MIB, 16 * MIB, 256 * MIB)
 QUICK_BUDGETS = (64 * KIB, MIB, 16 * MIB)
 SETTINGS = {
     "memory.budget_bytes": 16 * 2**20,

@@ -8,7 +8,7 @@ import numpy as np
 
 from stream.adapters.drawing import HEIGHT, WIDTH, Label, color, draw, label_ends, panel, rule_y
 from stream.adapters.page_style import STYLE
-from stream.adapters.units import bytes_text, count_text
+from stream.adapters.units import count_text
 from tests.benchmarks.entries import Entries, Figures
 from tests.benchmarks.tables import duration
 
@@ -25,7 +25,7 @@ ENTITY_TIMES = {
     "rank_s": "best 20",
     "plan_s": "plan",
 }
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 116, 12, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 116, 32, 26
 
 
 class Line(NamedTuple):
@@ -51,13 +51,15 @@ def log_log(
             axes.plot(np.log10(line.x), np.log10(line.y), "o-", color=color(role), markersize=4)
         points = np.unique(np.concatenate([line.x for line in lines]))
         axes.set_xticks(np.log10(points), [x_text(point) for point in points])
-        values = np.log10(np.concatenate([line.y for line in lines]))
-        low = np.floor(values.min())
-        high = max(np.ceil(values.max()), low + 1)
-        axes.set_ylim(low - 0.05, high + 0.05)
-        powers = np.arange(low, high + 1, max(1, (high - low) // 4))
-        rule_y(axes, powers.tolist(), [y_text(10.0**power) for power in powers])
+        ticks = ticks_over(min(min(line.y) for line in lines), max(max(line.y) for line in lines))
+        margin = 0.02 * np.log10(ticks[-1] / ticks[0])
+        axes.set_ylim(np.log10(ticks[0]) - margin, np.log10(ticks[-1]) + margin)
+        rule_y(axes, np.log10(ticks).tolist(), [y_text(tick) for tick in ticks])
         axes.margins(x=0.05)
+        axes.annotate(
+            title, (0, 1), xytext=(4 - _LEFT, 12), xycoords="axes fraction", textcoords="offset points",
+            color=color("ink"), fontsize=12,
+        )  # fmt: skip
         ends = [Label(np.log10(line.y[-1]), line.name, role) for role, line in zip(ROLES, lines, strict=False)]
         label_ends(axes, ends)
 
@@ -66,6 +68,20 @@ def log_log(
         for line in lines
     )
     return standalone(draw(name, f"{title}: {words}.", paint, HEIGHT))
+
+
+def ticks_over(low: float, high: float) -> list[float]:
+    """Return round numbers, the first no more than ``low``, the last no less than ``high``.
+
+    >>> ticks_over(6e-6, 3e-5), ticks_over(0.2, 900)
+    ([5e-06, 1e-05, 2e-05, 5e-05], [0.1, 1.0, 10.0, 100.0, 1000.0])
+    """
+    steps = (1, 2, 5) if high < 20 * low else (1,)
+    powers = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 2)
+    ticks = [float(f"{step}e{power}") for power in powers for step in steps]
+    first = max(place for place, tick in enumerate(ticks) if tick <= low)
+    last = max(first + 1, min(place for place, tick in enumerate(ticks) if tick >= high))
+    return ticks[first : last + 1]
 
 
 def standalone(svg: str) -> str:
@@ -83,13 +99,14 @@ def standalone(svg: str) -> str:
 
 def checkpoint(figures: Figures) -> str | None:
     """Draw how long learning stands still for a checkpoint, and until it is durable, by its bytes."""
+    budgets = {row["bytes"]: budget for budget, row in figures["checkpoint"].items()}
     rows = sorted(figures["checkpoint"].values(), key=lambda row: row["bytes"])
     if len(rows) < 2:
         return None
     sizes = [row["bytes"] for row in rows]
     names = {"stall_ms": "stands still", "durable_after_ms": "durable"}
     lines = [Line(name, sizes, [row[key] / 1000 for row in rows]) for key, name in names.items()]
-    return log_log("checkpoint", "A checkpoint by its size", lines, bytes_text, duration)
+    return log_log("checkpoint", "A checkpoint, by budget", lines, lambda size: budgets[round(size)], duration)
 
 
 def scaling_of(name: str, title: str, of: Mapping[str, str]) -> Callable[[Figures], str | None]:
@@ -116,7 +133,7 @@ class Drawing(NamedTuple):
 PLOTS: Mapping[str, Drawing] = {
     "checkpoint": Drawing("kafka", checkpoint),
     "scaling-event": Drawing("scaling", scaling_of("scaling-event", "An event, by entities", EVENT_TIMES)),
-    "scaling": Drawing("scaling", scaling_of("scaling", "What is done now and then, by entities", ENTITY_TIMES)),
+    "scaling": Drawing("scaling", scaling_of("scaling", "Done now and then, by entities", ENTITY_TIMES)),
 }
 
 

@@ -1,6 +1,6 @@
 """What was done to the service, how often, and what came of it: kills, records of every bad kind, a soak."""
 
-import sys
+import io
 import tempfile
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def reliability(quick: bool = False) -> Figures:
 
 def kills_and_letters(num: int) -> Figures:
     """Kill a service that learns a topic, a quarter of it trouble; tell of the kills and of each kind of trouble."""
-    result = kill_matrix.run(Plan(num, SEED), sys.stdout)
+    result = kill_matrix.run(Plan(num, SEED), io.StringIO())
     findings, named = result.findings, {step: times for step, times in result.kills.items() if step in STEPS}
     return {
         "kills": {
