@@ -1,41 +1,58 @@
-"""Measure the figures of the README's results: ``python -m tests.benchmarks [NAME...]``; all, without a name."""
+"""Measure the figures of the README's results, ours and the peers', on this machine, one after the other.
 
-import json
-import platform
+``python -m tests.benchmarks [NAME...] [--quick] [--minutes M]``; all that belong to the run, without a name.
+"""
+
+import argparse
 import sys
-from pathlib import Path
-from typing import Any
 
-from tests.benchmarks import agent, kafka, quality, runs, serving, speed
+from rich.console import Console
+from rich.table import Table
 
-BENCHMARKS = {
-    "learning": speed.learning,
-    "plain": speed.plain,
-    "resizing": speed.resizing,
-    "look_up": speed.look_up,
-    "quality": quality.quality,
-    "ablations": quality.ablations,
-    "churn": runs.churn,
-    "end_to_end": runs.end_to_end,
-    "start_up": runs.start_up,
-    "kafka": kafka.kafka,
-    "serving": serving.serving,
-    "environment": agent.environment,
-    "policies": agent.policies,
-    "reward_noise": agent.reward_noise,
-}
-RESULTS = Path(__file__).with_name("results.json")
+from stream.compilation import fill_kernel_cache
+from tests.benchmarks import render
+from tests.benchmarks.entries import ROOT, file_for, read_entries
+from tests.benchmarks.harness import FAILED, Run
+from tests.benchmarks.registry import BENCHMARKS, chosen
+from tests.benchmarks.tables import NOT_MEASURED, provenance
 
 
-def main(names: list[str]) -> None:
-    """Measure, print, and keep the figures in results.json."""
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in names or BENCHMARKS:
-        results[name] = BENCHMARKS[name]()
-        print(f"{name}\n{json.dumps(results[name], indent=2)}", flush=True)
-    results["machine"] = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
-    RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+def main() -> int:
+    """Measure, keep the figures, and bring README and plots up to date with them; 1 where something failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    option = parser.add_argument
+    option("names", nargs="*", metavar="NAME", help="one of " + ", ".join(BENCHMARKS))
+    option("--quick", action="store_true", help="small forms, to out/benchmarks-quick.json; README and plots stay")
+    option("--minutes", type=float, metavar="M", help="skip what does not fit into so many minutes")
+    options = parser.parse_args()
+    try:
+        benchmarks = chosen(options.names, quick=options.quick)
+    except KeyError as error:
+        parser.error(f"there is no benchmark {error}: there are {', '.join(BENCHMARKS)}")
+    console = Console()
+    fill_kernel_cache()
+    path = file_for(quick=options.quick)
+    run = Run(path, ROOT / "out" / "benchmarks", quick=options.quick, console=console)
+    outcomes = run.measure_all(benchmarks, options.minutes and 60 * options.minutes)
+    if not options.quick:
+        render.write(read_entries(path))
+    show(console, path)
+    return int(any(outcome.state == FAILED for outcome in outcomes))
+
+
+def show(console: Console, path: render.Path) -> None:
+    """Print the README's tables, from the figures of a file."""
+    entries = read_entries(path)
+    for name, shown in render.TABLES.items():
+        found = {of: entries[of] for of in shown.benchmarks if of in entries}
+        rows = [row for row in shown.rows(entries) if row[-1] != NOT_MEASURED]
+        if rows:
+            table = Table(*shown.header, title=name, caption=provenance(found.values()))
+            for row in rows:
+                table.add_row(*row)
+            console.print(table, markup=False)
+    console.print(f"figures: {path.relative_to(ROOT)}; what the benchmarks said: out/benchmarks", highlight=False)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

@@ -19,22 +19,25 @@ from tests.benchmarks.streams import DATA, STREAMS
 
 _ACTION = np.array([-0.25, 0.3, -0.4], np.float32)
 _STEPS = 8
+WINDOW = 20_000
 
 
-def environment() -> dict[str, Any]:
+def environment(quick: bool = False) -> dict[str, Any]:
     """Steps of 20,000 events with 100,000 entities, 1 % tested, against the bare loop over the same events.
 
     Processor time, medians. The bare loop only learns, tests and resizes those events under the same decisions. The
-    reference, a life with uniform sizes, is lived through once for all episodes of a scene.
+    reference, a life with uniform sizes, is lived through once for all episodes of a scene. Quick: a quarter of the
+    world, one episode.
     """
     # Most entities of this world are short-lived, so the index is as large as all that ever were alive.
-    tape = Tape.record(open_world("churn", 1, 400_000))
+    tape = Tape.record(open_world("churn", 1, 100_000 if quick else 400_000))
+    window = WINDOW // 4 if quick else WINDOW
     env = EmbeddingSizes(
-        tape, mean_sizes=8, window="20000events", episode_windows=_STEPS, num_snapshots=12,
+        tape, mean_sizes=8, window=f"{window}events", episode_windows=_STEPS, num_snapshots=12,
         settings={"evaluation.sample": 0.01},
     )  # fmt: skip
     resets, stepping, bare, steps = [], [], [], {}
-    for seed in range(3):
+    for seed in range(1 if quick else 3):
         options = {"scene": 0, "snapshot": len(env.scene(0).snapshots) - 1}
         begin = time.process_time()
         env.reset(seed=seed, options=options)
@@ -45,7 +48,7 @@ def environment() -> dict[str, Any]:
             *_, info = env.step(_ACTION)
             times.append(time.process_time() - begin)
         stepping.append(median(times))
-        bare.append(_bare_window(env, options))
+        bare.append(_bare_window(env, options, window))
         recommender = env.scene(0).trainer.recommender
         steps = {"entities": recommender.num_users + recommender.num_items, "tests": info["evaluated"]}
     return {
@@ -57,7 +60,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _bare_window(env: EmbeddingSizes, options: dict[str, int]) -> float:
+def _bare_window(env: EmbeddingSizes, options: dict[str, int], window: int) -> float:
     """Return the median processor time of a window in a loop of nothing but learning, testing and resizing."""
     scene = env.scene(options["scene"])
     snapshot = scene.snapshots[options["snapshot"]]
@@ -65,7 +68,7 @@ def _bare_window(env: EmbeddingSizes, options: dict[str, int]) -> float:
     trainer.restore(dict(snapshot.checkpoint.arrays), dict(snapshot.checkpoint.meta["trainer"]))
     tape.seek({0: int(snapshot.checkpoint.meta["position"]["0"])})
     decision = ThreeNumbers().decode(_ACTION, snapshot.observation)
-    window, times, learnt, spent = 20_000, [], 0, 0.0
+    times, learnt, spent = [], 0, 0.0
     while len(times) < _STEPS and (poll := tape.poll()) is not None:
         batch, at = trainer.sort(poll, tape.origin), 0
         tested, num = set(batch.tested.tolist()), batch.events.num_events
@@ -92,10 +95,13 @@ POLICIES = ("uniform/powerlaw:1@even", "scall")
 MEAN_SIZES = "2,4,8,16"
 
 
-def policies(seeds: int = 5) -> dict[str, Any]:
-    """NDCG@20 of policies on the first 80,000 events of each stream, against the same size for all, by mean size."""
-    out = {}
-    for stream in STREAMS:
+def policies(quick: bool = False) -> dict[str, Any]:
+    """NDCG@20 of policies on the first 80,000 events of each stream, against the same size for all, by mean size.
+
+    Five seeds; quick: one of one stream.
+    """
+    out, seeds = {}, 1 if quick else 5
+    for stream in STREAMS[:1] if quick else STREAMS:
         with tempfile.TemporaryDirectory() as folder:
             status = main([
                 *("compare", str(DATA / stream.file), "--policies", ",".join(POLICIES), "--reference", "uniform@even"),
@@ -125,20 +131,22 @@ def summarised(comparison: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def reward_noise() -> dict[str, Any]:
+def reward_noise(quick: bool = False) -> dict[str, Any]:
     """Standard deviation of a step's reward from testing only some events, by how many are tested, on MovieLens-100K.
 
     Tests change nothing that is learnt, so the same steps with all events tested show the reward without that noise.
     """
-    return {stream.name: _noise_of(stream) for stream in STREAMS if stream.name == "ml100k"}
+    return {
+        stream.name: _noise_of(stream, 20_000 if quick else 40_000) for stream in STREAMS if stream.name == "ml100k"
+    }
 
 
-def _noise_of(stream: Any) -> dict[str, Any]:
+def _noise_of(stream: Any, limit: int) -> dict[str, Any]:
     rewards = {}
     for sample in (1.0, 0.3, 0.1, 0.03):
         settings = {"exclude_seen": stream.exclude_seen, "evaluation.sample": sample}
         env = EmbeddingSizes(
-            Stream(DATA / stream.file, settings), mean_sizes=4, limit=40_000, episode_windows=6, num_snapshots=6
+            Stream(DATA / stream.file, settings), mean_sizes=4, limit=limit, episode_windows=6, num_snapshots=6
         )
         rewards[sample] = np.concatenate([_rewards(env, number) for number in range(len(env.scene(0).snapshots))])
     exact = rewards[1.0]

@@ -3,6 +3,7 @@
 Rates are in wall time, for two threads work at once; ratios are of runs that follow each other on one machine.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from stream.adapters.files import FileSource
 from stream.adapters.kafka.client import ProducedRecord
 from stream.adapters.kafka.librdkafka_producer import LibrdkafkaProducer
 from stream.adapters.process import ThisProcess
+from stream.adapters.units import bytes_text
 from stream.assembly import build_trainer
 from stream.commands.assembly import build_policy, compile_kernels
 from stream.commands.run import serve
@@ -35,12 +37,15 @@ from stream.compilation import fill_kernel_cache
 from stream.config import make_settings
 from stream.core.stats import Progress
 from stream.pipeline import Pace, Pipeline, Ports
-from stream.ports import Checkpoint
 from stream.service_settings import Checkpoints, Client, Kafka, Service
-from tests.integration.broker import Broker, running_broker
+from tests.benchmarks.saving import saves
+from tests.integration.broker import Broker, find_jars, running_broker
 
 Figures = dict[str, Any]
 EVERY_S = 10.0
+KIB, MIB = 2**10, 2**20
+BUDGETS = (64 * KIB, MIB, 16 * MIB, 256 * MIB)
+QUICK_BUDGETS = (64 * KIB, MIB, 16 * MIB)
 SETTINGS = {
     "memory.budget_bytes": 16 * 2**20,
     "evaluation.sample": 0.01,
@@ -49,23 +54,33 @@ SETTINGS = {
 }
 
 
-def kafka() -> Figures:
-    """Measure everything on one broker of its own."""
+def kafka(quick: bool = False) -> Figures:
+    """Measure everything on one broker of its own; quick: a fifth of the records, one run of each."""
     fill_kernel_cache()
     compile_kernels()
+    num, runs = (120_000, 1) if quick else (600_000, 5)
     with tempfile.TemporaryDirectory() as folder, running_broker(Path(folder) / "broker") as broker:
-        values = events(600_000)
-        write_topic(broker, "few", values[:300_000])
+        values = events(num)
+        write_topic(broker, "few", values[: num // 2])
         write_topic(broker, "many", values)
         path = Path(folder) / "events.jsonl"
         path.write_bytes(b"\n".join(values))
         return {
+            "broker": broker_version(),
             "bytes_per_record": round(sum(map(len, values)) / len(values)),
-            **kafka_python(broker),
-            **librdkafka(broker, path),
-            "freshness": freshness(broker),
-            "checkpoint": checkpoint(),
+            "kafka_python": kafka_python(broker, num // 2, runs),
+            "librdkafka": librdkafka(broker, path, num, runs),
+            "freshness": freshness(broker, seconds=5 if quick else 20),
+            "checkpoint": checkpoints(QUICK_BUDGETS if quick else BUDGETS, num_saves=3 if quick else 7),
         }
+
+
+def broker_version() -> str | None:
+    """Return the version of the broker's jars, None where their names do not tell."""
+    folders = [Path(entry).parent.glob("*.jar") if entry.endswith("*") else [entry] for entry in find_jars().split(":")]
+    names = " ".join(str(path) for paths in folders for path in paths)
+    found = re.search(r"kafka-clients-([0-9][^ /]*)\.jar", names)
+    return found[1] if found else None
 
 
 def events(num: int) -> list[bytes]:
@@ -177,19 +192,19 @@ def poll_librdkafka(broker: Broker, topic: str, num: int) -> float:
     return rate
 
 
-def kafka_python(broker: Broker, runs: int = 5) -> Figures:
-    """The service over kafka-python beside a bare poll loop."""
-    pairs = [
-        (serve_topic(broker, "few", "kafka-python"), poll_kafka_python(broker, "few", 300_000)) for _ in range(runs)
-    ]
-    return {"kafka_python": beside(pairs, "service_per_s", "bare_poll_per_s")}
+def kafka_python(broker: Broker, num: int, runs: int) -> Figures:
+    """The service over kafka-python beside a bare poll loop, by turns."""
+    pairs = [(serve_topic(broker, "few", "kafka-python"), poll_kafka_python(broker, "few", num)) for _ in range(runs)]
+    return beside(pairs, "service_per_s", "bare_poll_per_s")
 
 
-def librdkafka(broker: Broker, path: Path, runs: int = 5) -> Figures:
-    """The service over librdkafka beside a replay of the same events from a file, and a bare loop."""
-    pairs = [(serve_topic(broker, "many", "librdkafka"), replay_file(path)) for _ in range(runs)]
-    bare = median(poll_librdkafka(broker, "many", 600_000) for _ in range(3))
-    return {"librdkafka": beside(pairs, "service_per_s", "file_per_s") | {"bare_poll_per_s": round(bare)}}
+def librdkafka(broker: Broker, path: Path, num: int, runs: int) -> Figures:
+    """The service over librdkafka beside a replay of the same events from a file, and a bare loop, by turns."""
+    pairs, bare = [], []
+    for _ in range(runs):
+        pairs.append((serve_topic(broker, "many", "librdkafka"), replay_file(path)))
+        bare.append(poll_librdkafka(broker, "many", num))
+    return beside(pairs, "service_per_s", "file_per_s") | {"bare_poll_per_s": round(median(bare))}
 
 
 def beside(pairs: list[tuple[float, float]], ours: str, theirs: str) -> Figures:
@@ -226,7 +241,7 @@ def freshness(broker: Broker, rate: int = 5_000, seconds: int = 20) -> Figures:
         serve(service, host, Watch(), part=part)
     # The first second is the group's beginning.
     found = np.concatenate(late_ms)[rate:]
-    quantiles = {f"p{q}_ms": round(float(np.percentile(found, q)), 1) for q in (50, 99)}
+    quantiles = {f"p{q:g}_ms": round(float(np.percentile(found, q)), 1) for q in (50, 90, 99, 99.9)}
     return {"events": len(found), "rate_per_s": rate, **quantiles, "max_ms": round(float(found.max()), 1)}
 
 
@@ -261,30 +276,16 @@ def feeding(broker: Broker, topic: str, rate: int, num: int) -> Iterator[None]:
             process.terminate()
 
 
-def checkpoint(num_saves: int = 7) -> Figures:
-    """How long learning stands still for a checkpoint of 256 MiB, written in the background."""
-    settings = make_settings({"memory.budget_bytes": 256 * 2**20})
-    trainer = build_trainer(settings)
+def checkpoints(budgets: tuple[int, ...], num_saves: int) -> Figures:
+    """How long learning stands still for a checkpoint written in the background, by the budget."""
+    return {bytes_text(budget): checkpoint(budget, num_saves) for budget in budgets}
+
+
+def checkpoint(budget: int, num_saves: int) -> Figures:
+    """How long learning stands still for the checkpoint of a full budget."""
+    trainer = build_trainer(make_settings({"memory.budget_bytes": budget}))
     arrays, meta = trainer.state(None, {})
     for array in arrays.values():
         # As after a long life: all pages are there.
         array.view(np.uint8)[...] |= 0
-    stalls, written = [], []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        CheckpointFolder(Path(folder)) as kept,
-        CheckpointWriter(kept, background=True) as writer,
-    ):
-        writer.reserve(arrays)
-        for _ in range(num_saves):
-            begin_s = time.perf_counter()
-            future = writer.save(Checkpoint(arrays, meta))
-            stalls.append(1000 * (time.perf_counter() - begin_s))
-            num_bytes = future.result()
-            written.append(1000 * (time.perf_counter() - begin_s))
-    return {
-        "bytes": num_bytes,
-        "stall_ms": round(median(stalls), 1),
-        "longest_stall_ms": round(max(stalls), 1),
-        "durable_after_ms": round(median(written), 1),
-    }
+    return saves(arrays, meta, num_saves)

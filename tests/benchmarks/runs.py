@@ -26,9 +26,13 @@ def scall(*arguments: str) -> tuple[dict[str, Any], float]:
         return json.loads((Path(out) / "report.json").read_text()), seconds
 
 
-def churn() -> dict[str, Any]:
-    """Five million events of endless new ids under 32 MiB: resident memory after the first window and at the end."""
-    command = [sys.executable, "-m", "stream", "replay", "synthetic:churn", "--limit", "5000000", "--budget", "32MiB"]
+def churn(quick: bool = False) -> dict[str, Any]:
+    """Five million events of endless new ids under 32 MiB: resident memory after the first window and at the end.
+
+    Quick: half a million under 4 MiB.
+    """
+    limit, budget = ("500000", "4MiB") if quick else ("5000000", "32MiB")
+    command = [sys.executable, "-m", "stream", "replay", "synthetic:churn", "--limit", limit, "--budget", budget]
     command += ["--eval-sample", "0.001", "--window", "100000", "--quiet"]
     resident: list[int] = []
     with tempfile.TemporaryDirectory() as out:
@@ -42,7 +46,7 @@ def churn() -> dict[str, Any]:
         seconds = time.perf_counter() - begin
         report = json.loads(Path(out, "report.json").read_text())
     # The page is drawn after the stream has ended; what it takes is no matter of the stream's length.
-    during = resident[:-20]
+    during = resident[:-20] or resident[:1]
     return {
         "events": report["events"],
         "rss_after_first_window_bytes": during[0],
@@ -59,9 +63,13 @@ def churn() -> dict[str, Any]:
     }
 
 
-def end_to_end(runs: int = 3) -> dict[str, Any]:
-    """A million events from Parquet, 1 % of them tested, against the bare learner on the same events and settings."""
-    events = events_of("synthetic:drift", 1_000_000)
+def end_to_end(quick: bool = False) -> dict[str, Any]:
+    """A million events from Parquet, 1 % of them tested, against the bare learner on the same events and settings.
+
+    Quick: a tenth of them, once.
+    """
+    num_events, runs = (100_000, 1) if quick else (1_000_000, 3)
+    events = events_of("synthetic:drift", num_events)
     settings = make_settings({})
     rates = []
     with tempfile.TemporaryDirectory() as folder:
@@ -90,9 +98,10 @@ def write_parquet(events: EventBatch, path: Path) -> None:
     pq.write_table(pa.table(columns), path)
 
 
-def start_up(runs: int = 5) -> dict[str, Any]:
+def start_up(quick: bool = False) -> dict[str, Any]:
     """Seconds from the command until the first event is learnt and checkpointed, and until the page is drawn."""
     times = []
+    runs = 1 if quick else 5
     command = [sys.executable, "-m", "stream", "replay", "synthetic:stationary", "--limit", "1", "--quiet"]
     for _ in range(runs + 1):
         with tempfile.TemporaryDirectory() as out:

@@ -33,6 +33,8 @@ def test_nothing_is_lost_or_doubled_at_whatever_step_the_service_is_killed(
     assert result.findings == Findings(0, 0, [])
     assert result.kills.keys() == {*STEPS, MOMENT, COMMAND}
     assert result.kills.total() >= 24
+    assert all(tally.written > 0 == tally.lost == tally.doubled for tally in result.letters.values())
+    assert result.letters.keys() == REASONS
     counters = read_checkpoint(newest_file(tmp_path / "killed/checkpoints")).arrays["memory.counters"]
     assert min(counters[[EVICTED_USERS, EVICTED_ITEMS, COMPACTIONS]]) > 0
 

@@ -58,7 +58,8 @@ def summary(result: Result, seconds: float) -> list[str]:
         *(f"{kills[name]:>5}  {name}" for name in names),
         f"{kills.total():>5}  in all, of {result.lives} lives, in {seconds:.0f} s",
         "",
-        f"{result.learnt} records to learn, {result.letters} dead letters",
+        f"{result.learnt} records to learn",
+        *(f"{tally.written:>5}  dead letters: {reason}" for reason, tally in result.letters.items()),
         f"lost {findings.lost}, doubled {findings.doubled}",
         *(f"wrong: {complaint}" for complaint in findings.complaints),
     ]

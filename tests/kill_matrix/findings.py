@@ -25,6 +25,14 @@ class Findings(NamedTuple):
 NOTHING = Findings(0, 0, [])
 
 
+class Tally(NamedTuple):
+    """What became of all records that are dead letters for one reason."""
+
+    written: int
+    lost: int
+    doubled: int
+
+
 def look_at_checkpoint(service: Service, feeder: Feeder) -> Findings:
     """Hold the newest checkpoint against what there was to learn before the position it names."""
     header = service.saved()
@@ -74,6 +82,19 @@ def look_at_end(service: Service, feeder: Feeder, broker: Broker, letter_topic: 
         doubled + found.total() - len(places & expected_places),
         complaints,
     )
+
+
+def letters_by_reason(service: Service, feeder: Feeder, broker: Broker, letter_topic: str) -> dict[str, Tally]:
+    """Return by reason how many records were to become dead letters, and how many stand there never or twice."""
+    places: dict[str, list[tuple[int, int]]] = {}
+    for place, reason in feeder.dead_before(feeder.ends()).items():
+        places.setdefault(reason, []).append(place)
+    found = read_letters(broker, letter_topic, service.group)
+    times = {reason: [found[*place, reason] for place in of_reason] for reason, of_reason in places.items()}
+    return {
+        reason: Tally(len(counts), counts.count(0), sum(count - 1 for count in counts if count > 1))
+        for reason, counts in sorted(times.items())
+    }
 
 
 def compare(folder: Path, other: Path) -> list[str]:

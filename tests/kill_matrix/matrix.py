@@ -16,7 +16,14 @@ from typing import Literal, NamedTuple
 from simulators.faults import Death
 from tests.integration.broker import Broker
 from tests.kill_matrix.feeder import Feeder
-from tests.kill_matrix.findings import Findings, compare, look_at_checkpoint, look_at_end
+from tests.kill_matrix.findings import (
+    Findings,
+    Tally,
+    compare,
+    letters_by_reason,
+    look_at_checkpoint,
+    look_at_end,
+)
 from tests.kill_matrix.launcher import Launcher, Living
 from tests.kill_matrix.life import AT_THE_START, STEPS, Life
 from tests.kill_matrix.service import Service, set_up
@@ -65,7 +72,8 @@ class Result(NamedTuple):
     """By step, and by other ways to be killed."""
     lives: int
     learnt: int
-    letters: int
+    letters: dict[str, Tally]
+    """By reason."""
 
 
 class Matrix:
@@ -116,7 +124,7 @@ class Matrix:
             kills,
             lives + 1,
             self._feeder.learnt_before(ends).num,
-            len(self._feeder.dead_before(ends)),
+            letters_by_reason(self._service, self._feeder, self._broker, self._letters),
         )
 
     def _compare_with_uninterrupted(self) -> list[str]:

@@ -44,6 +44,7 @@ FAULTS: tuple[tuple[str, Callable[[Event], bytes | None]], ...] = (
     ("malformed row", lambda event: _json(event)[:-4]),
     ("malformed row", lambda event: b""),  # noqa: ARG005
     ("malformed row", lambda event: b"\x00\x01\x02not JSON"),  # noqa: ARG005
+    ("invalid UTF-8", lambda event: _json(event).replace(b': "i', b': "\xff', 1)),
     (TOMBSTONE, lambda event: None),  # noqa: ARG005
     ("wrong schema", lambda event: b"[1, 2]"),  # noqa: ARG005
     ("wrong schema", _with(user={"name": "u1"})),

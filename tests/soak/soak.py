@@ -70,6 +70,8 @@ class Outcome(NamedTuple):
     growth_mib: dict[str, float]
     learnt: int
     fed: int
+    violations: int
+    """Looks at which the ledger was over the budget."""
     complaints: list[str]
 
 
@@ -271,5 +273,14 @@ class Soak:
             complaints.append(f"fed {num_events} events and {dead} bad records; {told_counts}")
         if not self._disk.can_be_filled:
             complaints.append(NO_DISK)
-        growth = self._watch.growth()
-        return Outcome(self._account, self._faults, self._watch.looks, growth, counts["learnt"], num_events, complaints)
+        watch = self._watch
+        return Outcome(
+            self._account,
+            self._faults,
+            watch.looks,
+            watch.growth(),
+            counts["learnt"],
+            num_events,
+            len(watch.complaints),
+            complaints,
+        )

@@ -1,0 +1,57 @@
+"""Brings the README's tables and the plots up to date with benchmarks.json: ``python -m tests.benchmarks.render``.
+
+A table stands between ``<!-- benchmark:NAME -->`` and ``<!-- end -->``; what is between them is written here, the rest
+of the README by hand.
+"""
+
+import re
+from pathlib import Path
+
+from tests.benchmarks import plots as drawn
+from tests.benchmarks import results
+from tests.benchmarks.entries import KEPT, ROOT, Entries, read_entries
+from tests.benchmarks.tables import Table, markdown
+
+README = ROOT / "README.md"
+PLOTS = Path(__file__).with_name("plots")
+TABLES: dict[str, Table] = {
+    "speed": results.SPEED,
+    "service": results.SERVICE,
+    "scaling": results.SCALING,
+    "dead-letters": results.DEAD_LETTERS,
+    "checkpoint": results.CHECKPOINTS,
+}
+_BLOCK = re.compile(r"(<!-- benchmark:(?P<name>[^ ]+) -->\n).*?(?P<end><!-- end -->|(?=<!-- benchmark:)|\Z)", re.DOTALL)
+
+
+def with_tables(text: str, entries: Entries) -> str:
+    """Return a text with all tables in it as the entries have them.
+
+    Raises :class:`ValueError` for a block that is no table's, or has no end.
+    """
+
+    def block(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name not in TABLES:
+            raise ValueError(f"README.md has a table benchmark:{name}: there are {', '.join(TABLES)}")
+        if not found["end"]:
+            raise ValueError(f"README.md: the table benchmark:{name} has no <!-- end -->")
+        return "\n".join([found[1], *markdown(TABLES[name], entries), "", found["end"]])
+
+    return _BLOCK.sub(block, text)
+
+
+def write(entries: Entries) -> None:
+    """Write README and plots anew; a plot of which nothing was measured goes."""
+    README.write_text(with_tables(README.read_text(), entries))
+    PLOTS.mkdir(exist_ok=True)
+    wanted = drawn.plots(entries)
+    for path in PLOTS.glob("*.svg"):
+        if path.stem not in wanted:
+            path.unlink()
+    for name, svg in wanted.items():
+        (PLOTS / f"{name}.svg").write_text(svg)
+
+
+if __name__ == "__main__":
+    write(read_entries(KEPT))
