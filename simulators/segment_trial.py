@@ -29,11 +29,12 @@ _NO_KEY = np.uint64(0)
 
 
 def core_in_time(source: Source, k: int) -> Tape:
-    """Read a source to its end; return the events of its k-core in the order of time, those of one time as they come.
+    """Read a source to its end, and close it; return the events of its k-core in the order of time.
 
-    Records that cannot be used are left out.
+    Those of one time stay as they come; records that cannot be used are left out.
     """
     events = _all_events(source)
+    source.close()
     kept = np.flatnonzero(in_core(events.user, events.item, k))
     return _taped(source.name, events, kept[np.argsort(events.timestamp_ms[kept], kind="stable")])
 

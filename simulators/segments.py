@@ -4,7 +4,7 @@ A stream is cut into segments by its growth in users and items. A model learns t
 a ranking for each user of the rest, and learns that too before the next segment. Pure: columns in, indices out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -149,11 +149,6 @@ class Judged(NamedTuple):
     recall: float
     ndcg: float
 
-    @property
-    def fitness(self) -> float:
-        """The mean of both, by which SCALL's search is rewarded."""
-        return (self.recall + self.ndcg) / 2
-
 
 def judge(asked: Asked, best: Iterable[Indices], top_k: int) -> Judged:
     """Judge an answer: for each user the places in ``asked.items`` of what is recommended, best first.
@@ -169,8 +164,3 @@ def judge(asked: Asked, best: Iterable[Indices], top_k: int) -> Judged:
         recalls.append(gain.sum() / max(relevant.sum(), 1))
         ndcgs.append((gain @ discount[: len(gain)]) / max(ideal @ discount[: len(ideal)], 1))
     return Judged(float(np.mean(recalls)), float(np.mean(ndcgs))) if recalls else Judged(0.0, 0.0)
-
-
-def mean_of(judged: Sequence[Judged]) -> Judged:
-    """Return the mean over segments, each of one weight."""
-    return Judged(*np.mean(np.array([tuple(one) for one in judged]).reshape(-1, 2), axis=0).tolist())

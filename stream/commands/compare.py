@@ -42,9 +42,16 @@ from stream.errors import UsageError
 _SECONDS_PER_LOOK: Final = 0.2
 """How often the processes that run are looked after."""
 _MAX_SEEDS: Final = 1000
-_USUAL: Final = {"reference": "uniform", "warm": 0.2}
-_USUAL_OF_MODELS: Final = {"policies": "uniform", "warm": 0.4}
-_USUAL_OF_PROTOCOL: Final = {"policies": "uniform", "models": "scall,popularity", "warm": 0.0}
+_USUAL: Final = {"window": "50000events", "eval_sample": "1"}
+_USUAL_OF_POLICIES: Final = {"reference": "uniform", "warm": 0.2, **_USUAL}
+_USUAL_OF_MODELS: Final = {"policies": "uniform", "warm": 0.4, **_USUAL}
+_USUAL_OF_PROTOCOL: Final = {
+    "policies": "uniform",
+    "models": "scall,popularity",
+    "warm": 0.0,
+    "window": "growth:15000",
+    "eval_sample": "0.1",
+}
 """What options are that were not given."""
 _VARIED: Final = {
     "memory.budget_bytes": "--budgets or --mean-sizes",
@@ -101,7 +108,7 @@ def add(commands: Any) -> None:
     add_learning(parser)
     add_protocol(parser)
     option("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(command=compare)
+    parser.set_defaults(command=compare, **dict.fromkeys(_USUAL))
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -145,7 +152,7 @@ class _Plan(NamedTuple):
 
 def _with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     """Return the options with what is usual where nothing was said."""
-    usual = _USUAL if options.models is None else _USUAL_OF_MODELS
+    usual: dict[str, Any] = _USUAL_OF_POLICIES if options.models is None else _USUAL_OF_MODELS
     if options.protocol is not None:
         usual = _USUAL_OF_PROTOCOL
         # There an item is taken once; and what is learnt again is late.

@@ -48,8 +48,9 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
     option(
         "--protocol",
         choices=PROTOCOLS,
-        help="SCALL's own: segments by growth (--window growth:15000), and after the first part of each a ranking for "
-        "every user of the rest; leaves segments.json and segments.html",
+        help="SCALL's own: segments by growth (--window, by default growth:15000), and after the first part of each a "
+        "ranking for every user of the rest; leaves segments.json and segments.html. By default "
+        "--models is scall,popularity, and --eval-sample, the loop's own tests, 0.1",
     )
     option("--core", type=int, default=10, metavar="K", help="leave out users and items with fewer events (10)")
     option("--passes", type=int, default=1, metavar="N", help="times that a segment's first part is learnt (1)")
