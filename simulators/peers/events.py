@@ -76,8 +76,8 @@ def gather(source: Source, sort: Sort) -> Stream:
         np.concatenate([np.zeros(0, dtype), *(getattr(events, name) for events in batches)])
         for name, dtype in (("user", np.uint64), ("item", np.uint64), ("timestamp_ms", np.int64))
     )
-    keys, user = _numbered(user_key)
-    item_keys, item = _numbered(item_key)
+    keys, user = numbered(user_key)
+    item_keys, item = numbered(item_key)
     num_known = np.maximum.accumulate(np.concatenate(([0], item + 1)))[:-1]
     is_taken = np.ones(num, np.bool_)
     is_taken[np.unique(user * max(len(item_key), 1) + item, return_index=True)[1]] = False
@@ -85,7 +85,7 @@ def gather(source: Source, sort: Sort) -> Stream:
     return Stream(Interactions(user, item), keys, item_keys, np.concatenate(tested), num_known, is_taken, gap)
 
 
-def _numbered(key: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def numbered(key: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Return the distinct keys in the order in which they first come, and for each key its number there."""
     distinct, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     order = np.argsort(first)

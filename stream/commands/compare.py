@@ -19,6 +19,7 @@ from stream.adapters.comparison_report import FULL_WIDTH, comparison_summary, sa
 from stream.adapters.process import ThisProcess
 from stream.commands.assembly import build_policy
 from stream.commands.compare_models import MODELS, check_models, compare_models
+from stream.commands.compare_segments import IMPLIED, add_protocol, check_protocol, compare_segments, read_core
 from stream.commands.options import (
     add_learning,
     add_reading,
@@ -41,8 +42,16 @@ from stream.errors import UsageError
 _SECONDS_PER_LOOK: Final = 0.2
 """How often the processes that run are looked after."""
 _MAX_SEEDS: Final = 1000
-_USUAL: Final = {"reference": "uniform", "warm": 0.2}
-_USUAL_OF_MODELS: Final = {"policies": "uniform", "warm": 0.4}
+_USUAL: Final = {"window": "50000events", "eval_sample": "1"}
+_USUAL_OF_POLICIES: Final = {"reference": "uniform", "warm": 0.2, **_USUAL}
+_USUAL_OF_MODELS: Final = {"policies": "uniform", "warm": 0.4, **_USUAL}
+_USUAL_OF_PROTOCOL: Final = {
+    "policies": "uniform",
+    "models": "scall,popularity",
+    "warm": 0.0,
+    "window": "growth:15000",
+    "eval_sample": "0.1",
+}
 """What options are that were not given."""
 _VARIED: Final = {
     "memory.budget_bytes": "--budgets or --mean-sizes",
@@ -60,7 +69,8 @@ def add(commands: Any) -> None:
         description="Replays the data once for each policy, budget and seed, from memory and without checkpoints, and "
         "holds each policy against the reference under the same budget, paired by seed and window. Prints a table, and "
         "leaves compare.json and compare.html in the folder --out. With --models, our model under each policy and "
-        "budget is held against other recommenders, paired by tested event; leaves models.json and models.html.",
+        "budget is held against other recommenders, paired by tested event; leaves models.json and models.html. "
+        "With --protocol, that is done as in SCALL's released code.",
         epilog=list_settings(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -96,8 +106,9 @@ def add(commands: Any) -> None:
     option("--jobs", type=int, default=1, metavar="J", help="processes that run at a time; each reads the data (1)")
     option("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for the table and the page (out)")
     add_learning(parser)
+    add_protocol(parser)
     option("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(command=compare)
+    parser.set_defaults(command=compare, **dict.fromkeys(_USUAL))
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -105,7 +116,8 @@ def compare(options: argparse.Namespace) -> int:
     options = _with_defaults(options)
     plan = _plan(options)
     if options.models is not None:
-        return compare_models(options, plan.runs, plan.mean_sizes, plan.tape)
+        against = compare_models if options.protocol is None else compare_segments
+        return against(options, plan.runs, plan.mean_sizes, plan.tape)
     out = made(options.out)
     reports: dict[int, Report] = {}
     # No figure of a run is to contain the compiler's time.
@@ -140,9 +152,14 @@ class _Plan(NamedTuple):
 
 def _with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     """Return the options with what is usual where nothing was said."""
-    usual = _USUAL if options.models is None else _USUAL_OF_MODELS
+    usual: dict[str, Any] = _USUAL_OF_POLICIES if options.models is None else _USUAL_OF_MODELS
+    if options.protocol is not None:
+        usual = _USUAL_OF_PROTOCOL
+        # There an item is taken once; and what is learnt again is late.
+        options.exclude_seen, options.late = True, "learn"
+        options.set = [*(f"{name}={value}" for name, value in IMPLIED.items()), *options.set]
     told = {name: value for name, value in vars(options).items() if value is not None}
-    if options.models is None and options.policies is None:
+    if options.models is None and options.policies is None and options.protocol is None:
         raise UsageError("give --policies to compare, or --models; scall compare --help lists both")
     return argparse.Namespace(**(vars(options) | usual | told))
 
@@ -164,7 +181,7 @@ def _plan(options: argparse.Namespace) -> _Plan:
     if options.mean_sizes is None:
         memories = [{"memory.budget_bytes": parse_bytes(size)} for size in listed("--budgets", options.budgets)]
     else:
-        tape = Tape.record(open_data(options, options.seed))
+        tape = _read(options)
         sized = {words: memory_for(words, tape, exclude_seen=others.exclude_seen) for words in options.mean_sizes}
         # The smallest budget that there is may do for several sizes.
         words_by_budget = {memory["memory.budget_bytes"]: words for words, memory in sized.items()}
@@ -178,10 +195,17 @@ def _plan(options: argparse.Namespace) -> _Plan:
     for settings in runs[: len(runs) // options.seeds]:
         build_policy(settings)
         settings.layout()
-    if tape is None:
+    if tape is None and options.protocol is None:
         open_data(options, options.seed).close()
     # Processes of their own read the data themselves.
     return _Plan(list(dict.fromkeys(runs)), words_by_budget, tape if options.jobs == 1 else None)
+
+
+def _read(options: argparse.Namespace) -> Tape:
+    """Return the data under the first seed."""
+    if options.protocol is not None:
+        return read_core(options, options.seed)
+    return Tape.record(open_data(options, options.seed))
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -190,7 +214,8 @@ def _check(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise UsageError(f"--jobs {options.jobs}: give at least 1")
     if options.models is not None:
-        check_models(options)
+        check = check_models if options.protocol is None else check_protocol
+        check(options)
         if options.jobs > 1:
             raise UsageError(f"--jobs {options.jobs}: models are timed, so they run one after another; leave it out")
     if not 0 <= options.warm < 1:

@@ -69,7 +69,7 @@ def compare_models(
     size it stands for, if it does.
     """
     models = _models(options)
-    ours = _labelled(runs, mean_sizes) if OURS in models else {}
+    ours = labelled(runs, mean_sizes) if OURS in models else {}
     labels = list(dict.fromkeys([*ours.values(), *(model for model in models if model != OURS)]))
     reference = options.reference or labels[0]
     if reference not in labels:
@@ -106,7 +106,7 @@ def _tell(comparison: ModelComparison, options: argparse.Namespace, out: Any) ->
         print(models_summary(comparison, page, width))
 
 
-def _labelled(runs: Sequence[Settings], mean_sizes: Mapping[int, int]) -> dict[Settings, str]:
+def labelled(runs: Sequence[Settings], mean_sizes: Mapping[int, int]) -> dict[Settings, str]:
     """Return a name for our model under each policy and budget, no longer than it takes to tell them apart."""
     budgets = {settings.memory.budget_bytes: "" for settings in runs}
     policies = {settings.policy for settings in runs}

@@ -43,7 +43,7 @@ class Stage:
         policy, source = build_policy(settings), self.source(settings.seed)
         reading = {name: getattr(self._options, name) for name in READING_OPTIONS}
         identity = msgspec.to_builtins(settings) | {"data": source.name} | reading
-        ports = Ports(source, NoLetters(), NoCheckpoints(), policy, _Meter(source.num_records, note), host)
+        ports = Ports(source, NoLetters(), NoCheckpoints(), policy, Meter(source.num_records, note), host)
         trainer = build_trainer(settings)
         if evaluation is not None:
             trainer.evaluation = evaluation
@@ -62,7 +62,7 @@ class Stage:
         return TieShuffled(source, seed) if has_ties_to_shuffle(self._options) else source
 
 
-class _Meter(Silence):
+class Meter(Silence):
     """A reporter that tells nothing but the share that is done."""
 
     def __init__(self, num_records: int | None, note: Callable[[float], None]) -> None:
@@ -70,4 +70,5 @@ class _Meter(Silence):
         self._note = note
 
     def progress(self, progress: Progress) -> None:
+        """Tell the share."""
         self._note(progress.counts.events / self._num_records)
