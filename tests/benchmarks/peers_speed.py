@@ -75,29 +75,53 @@ class Timing(NamedTuple):
     processor_s: float
     wall_s: float
     num_missed: int
+    resizing_s: float = 0.0
+    """Processor time of resizes, which is in the first; only ours resizes."""
+
+
+class Subject(NamedTuple):
+    """One row to be: who is measured on what."""
+
+    row: Figures
+    """What is told of it whatever it takes."""
+    num_events: int
+    num_examples: int
+    """Of an event."""
+    run: Callable[[], Timing]
+    """Learns all events once, from nothing."""
 
 
 def learning_peers(quick: bool = False) -> Figures:
-    """Events a second of ours and of each peer by embedding size and batch; how many times as fast ours is, by goal."""
+    """Events a second of ours and of each peer by embedding size and batch; how many times as fast ours is, by goal.
+
+    The runs go round: a spell in which the machine is slow hits everyone's.
+    """
     runs, share = (2, 10) if quick else (RUNS, 1)
     events = events_of(STREAM, NUM_EVENTS // share)
     work = work_of(events)
     rows: list[Figures] = []
     for k in FACTORS:
-        rows += [our_row(name, events, k, is_plain, curve, runs) for name, is_plain, curve in OURS]
-        rows += [peer_row(plan, work.cut(0, max(1_000, plan.num_events // share)), k, runs) for plan in PLANS]
+        subjects = [our_subject(name, events, k, is_plain, curve) for name, is_plain, curve in OURS]
+        for plan in PLANS:
+            if why := missing(plan.name):
+                rows.append({"name": plan.name, "k": k, "batch": plan.batch or "all", "missing": why})
+            else:
+                subjects.append(peer_subject(plan, work.cut(0, max(1_000, plan.num_events // share)), k))
+        rounds = [[subject.run() for subject in subjects] for _ in range(runs)]
+        rows += [
+            row_of(subject, [*timings]) for subject, timings in zip(subjects, zip(*rounds, strict=True), strict=True)
+        ]
     return {"stream": STREAM, "runs": runs, "rows": rows, "ratios": [ratios(rows, k) for k in FACTORS]}
 
 
-def our_row(name: str, events: EventBatch, k: int, is_plain: bool, curve: str, runs: int) -> Figures:
-    """Measure our learner at a mean size of k, resizes included."""
+def our_subject(name: str, events: EventBatch, k: int, is_plain: bool, curve: str) -> Subject:
+    """Return our learner at a mean size of k, ready to be measured."""
     settings = our_settings(events, k, is_plain, curve)
     time_ours(settings, events.cut(0, 4_000), curve)
-    timings = [time_ours(settings, events, curve) for _ in range(runs)]
-    negatives = settings.model.negatives_recent + settings.model.negatives_uniform
-    named = {"name": name, "version": version("scall-stream"), "k": k, "batch": 1}
-    note = "keys looked up, negatives drawn and resizes within the time"
-    return {**named, **rates(timings, events.num_events, 1 + negatives), "note": note}
+    row = {"name": name, "version": version("scall-stream"), "k": k, "batch": 1}
+    row["note"] = "keys looked up, negatives drawn and resizes within the time"
+    num_examples = 1 + settings.model.negatives_recent + settings.model.negatives_uniform
+    return Subject(row, events.num_events, num_examples, lambda: time_ours(settings, events, curve))
 
 
 def our_settings(events: EventBatch, k: int, is_plain: bool, curve: str) -> Settings:
@@ -114,22 +138,24 @@ def time_ours(settings: Settings, events: EventBatch, curve: str) -> Timing:
     """Learn all events once, from nothing."""
     decision = SizeDecision(settings.users_share, parse_curve(curve), parse_curve(curve))
     recommender = build_trainer(settings).recommender
-    action = lambda: learn_all(recommender, events, decision, settings.sizes.resize_every_events)  # noqa: E731
-    processor_s, wall_s = time_call(action)
-    return Timing(processor_s, wall_s, events.num_events - recommender.num_learnt)
+    figures: Figures = {}
+
+    def learn() -> None:
+        figures.update(learn_all(recommender, events, decision, settings.sizes.resize_every_events))
+
+    taken = time_call(learn)
+    return Timing(*taken, events.num_events - recommender.num_learnt, figures["resizing_s"])
 
 
-def peer_row(plan: Plan, work: Work, k: int, runs: int) -> Figures:
-    """Measure a peer; a row that says why, where its library is missing."""
-    named: Figures = {"name": plan.name, "k": k, "batch": plan.batch or "all"}
-    if why := missing(plan.name):
-        return {**named, "missing": why}
+def peer_subject(plan: Plan, work: Work, k: int) -> Subject:
+    """Return a peer whose library is there, ready to be measured."""
     time_peer(plan, work.cut(0, min(work.num_events, 10 * (plan.batch or 100))), k)
-    timings = [time_peer(plan, work, k) for _ in range(runs)]
-    named["version"] = version_of(plan.name)
-    # What is repeated is one pair to implicit, in one epoch: it is the pairs that it goes over.
+    row: Figures = {"name": plan.name, "version": version_of(plan.name), "k": k, "batch": plan.batch or "all"}
+    if plan.note:
+        row["note"] = plan.note
+    # What is repeated is one pair to implicit: it is the pairs that an epoch goes over.
     num_events = num_pairs(work) if plan.name.startswith("implicit") else work.num_events
-    return {**named, **rates(timings, num_events, plan.num_examples), **({"note": plan.note} if plan.note else {})}
+    return Subject(row, num_events, plan.num_examples, lambda: time_peer(plan, work, k))
 
 
 def num_pairs(work: Work) -> int:
@@ -139,8 +165,7 @@ def num_pairs(work: Work) -> int:
 
 def time_peer(plan: Plan, work: Work, k: int) -> Timing:
     """Learn all events once, from nothing; what is made ready for the library beforehand is not measured."""
-    num_users, num_items = int(work.user.max()) + 1, int(work.item.max()) + 1
-    learner = open_peer(plan.name, k, num_users, num_items)
+    learner = open_peer(plan.name, k, int(work.user.max()) + 1, int(work.item.max()) + 1)
     batches = [learner.prepare(batch) for batch in work.in_batches(plan.batch or work.num_events)]
 
     def learn() -> None:
@@ -158,26 +183,39 @@ def time_call(action: Callable[[], Any]) -> tuple[float, float]:
     return time.process_time() - processor, time.perf_counter() - wall
 
 
-def rates(timings: list[Timing], num_events: int, num_examples: int) -> Figures:
-    """Return the median rate, the lowest and the highest; ``num_examples`` are those of an event."""
-    measured = [num_events / timing.processor_s for timing in timings]
-    return {
-        "events": num_events,
-        "events_per_s": round(median(measured)),
-        "low": round(min(measured)),
-        "high": round(max(measured)),
-        "examples_per_s": round(num_examples * median(measured)),
-        "wall_events_per_s": round(median(num_events / timing.wall_s for timing in timings)),
+def row_of(subject: Subject, timings: list[Timing]) -> Figures:
+    """Return the median rate, the lowest and the highest, and what stands beside them."""
+    rates = [subject.num_events / timing.processor_s for timing in timings]
+    row = {
+        **subject.row,
+        "events": subject.num_events,
+        "events_per_s": round(median(rates)),
+        "low": round(min(rates)),
+        "high": round(max(rates)),
+        "examples_per_s": round(subject.num_examples * median(rates)),
+        "wall_events_per_s": round(median(subject.num_events / timing.wall_s for timing in timings)),
         "missed_events": max(timing.num_missed for timing in timings),
+        "by_run": [round(rate) for rate in rates],
     }
+    if any(timing.resizing_s for timing in timings):
+        row["resizing_share"] = round(median(timing.resizing_s / timing.processor_s for timing in timings), 3)
+    return row
 
 
 def ratios(rows: list[Figures], k: int) -> Figures:
-    """Return by goal how many times as many events a second each of our settings learns; None without the peer."""
-    of_k = {(row["name"], row["batch"]): row.get("events_per_s") for row in rows if row["k"] == k}
+    """Return by goal how many times as many events a second each of our settings learns, run by run; the median.
+
+    Peers do not resize, so what ours would be without resizes is told too. None without the peer.
+    """
+    of_k = {(row["name"], row["batch"]): row for row in rows if row["k"] == k}
     out: Figures = {"k": k}
     for name, batch, goal in GOALS:
-        peer = of_k[name, batch or "all"]
-        times = {ours: round(of_k[ours, 1] / peer, 2) if peer else None for ours, *_ in OURS}
-        out[f"{name} at {batch or 'one at a time'}"] = {"goal": goal, **times}
+        peer = of_k[name, batch or "all"].get("by_run")
+        told: Figures = {"goal": goal}
+        for ours, *_ in OURS:
+            row = of_k[ours, 1]
+            times = median(a / b for a, b in zip(row["by_run"], peer, strict=True)) if peer else None
+            told[ours] = times and round(times, 2)
+            told[f"{ours}, resizes apart"] = times and round(times / (1 - row.get("resizing_share", 0)), 2)
+        out[f"{name} at {batch or 'one at a time'}"] = told
     return out

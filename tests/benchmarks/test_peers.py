@@ -2,14 +2,16 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.benchmarks import peers_speed
 from tests.benchmarks.peers import catalogue
 from tests.benchmarks.peers.catalogue import PEERS, missing, open_peer, version_of
 from tests.benchmarks.peers.learner import Learner, Work, count_untouched, work_of
-from tests.benchmarks.peers_speed import PLANS, Plan, peer_row, time_peer
+from tests.benchmarks.peers_speed import GOALS, OURS, PLANS, time_peer
 from tests.benchmarks.streams import events_of
 
 NUM_USERS, NUM_ITEMS = 20, 16
@@ -119,11 +121,29 @@ def test_a_missing_library_is_a_row_that_says_why(monkeypatch: pytest.MonkeyPatc
         raise ImportError(f"No module named {name!r}\nand more")
 
     monkeypatch.setattr(catalogue, "import_module", fail)
-    row = peer_row(Plan("FBGEMM TBE", 64), planted(), 8, 1)
-    assert row["name"] == "FBGEMM TBE"
-    assert "fbgemm-gpu-cpu does not load" in row["missing"]
-    assert "bench-peers" in row["missing"]
-    assert "\n" not in row["missing"]
+    monkeypatch.setattr(peers_speed, "FACTORS", (4,))
+    figures = peers_speed.learning_peers(quick=True)
+    missing_rows = [row for row in figures["rows"] if "missing" in row]
+    assert [row["name"] for row in missing_rows] == [plan.name for plan in PLANS]
+    for row in missing_rows:
+        assert row["missing"].startswith(f"{PEERS[row['name']].library} does not load (No module named")
+        assert "bench-peers" in row["missing"]
+        assert "\n" not in row["missing"]
+    ours = [row for row in figures["rows"] if "missing" not in row]
+    assert [(row["events"], row["missed_events"]) for row in ours] == [(20_000, 0)] * 4
+    assert figures["ratios"][0]["FBGEMM TBE at 1024"]["ours, plain, uniform"] is None
+
+
+def test_ours_is_so_many_times_as_fast_run_by_run() -> None:
+    def row(name: str, batch: int | str, *by_run: int) -> dict[str, Any]:
+        return {"name": name, "batch": batch, "k": 4, "by_run": list(by_run), "resizing_share": 0.5}
+
+    rows = [row(name, 1, 100, 40, 90) for name, *_ in OURS]
+    rows += [row(name, batch or "all", 50, 10, 90) for name, batch, _ in GOALS]
+    figures = peers_speed.ratios(rows, 4)
+    assert figures.pop("k") == 4
+    for told in figures.values():
+        assert (told["ours, full, elastic"], told["ours, full, elastic, resizes apart"]) == (2.0, 4.0)
 
 
 def test_every_peer_is_measured_on_all_that_it_is_given() -> None:
