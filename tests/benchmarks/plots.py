@@ -8,9 +8,10 @@ import numpy as np
 
 from stream.adapters.drawing import HEIGHT, WIDTH, Label, color, draw, label_ends, panel, rule_y
 from stream.adapters.page_style import STYLE
-from stream.adapters.units import count_text
+from stream.adapters.units import bytes_text, count_text
 from tests.benchmarks.entries import Entries, Figures
-from tests.benchmarks.tables import duration
+from tests.benchmarks.peer_results import OURS, QUALITY_STREAMS
+from tests.benchmarks.tables import STREAM_NAMES, duration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +26,8 @@ ENTITY_TIMES = {
     "rank_s": "best 20",
     "plan_s": "plan",
 }
+_MOST_TICKS = 6
+"""Where lines have more places than that, round numbers are marked instead."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 116, 32, 26
 
 
@@ -50,6 +53,8 @@ def log_log(
         for role, line in zip(ROLES, lines, strict=False):
             axes.plot(np.log10(line.x), np.log10(line.y), "o-", color=color(role), markersize=4)
         points = np.unique(np.concatenate([line.x for line in lines]))
+        if len(points) > _MOST_TICKS:
+            points = np.array([tick for tick in ticks_over(*points[[0, -1]]) if points[0] <= tick <= points[-1]])
         axes.set_xticks(np.log10(points), [x_text(point) for point in points])
         ticks = ticks_over(min(min(line.y) for line in lines), max(max(line.y) for line in lines))
         margin = 0.02 * np.log10(ticks[-1] / ticks[0])
@@ -123,6 +128,38 @@ def scaling_of(name: str, title: str, of: Mapping[str, str]) -> Callable[[Figure
     return drawn
 
 
+def memory(figures: Figures) -> str | None:
+    """Draw the resident memory of every learner against the events that it has learnt."""
+    lines = []
+    for row in figures["rows"]:
+        samples = [one for one in row.get("samples", ()) if one["events"]]
+        if samples:
+            x = [one["events"] for one in samples]
+            lines.append(Line(row["name"], x, [one["resident_bytes"] for one in samples]))
+    return log_log("memory", "Resident memory, by events of new ids", lines, count_text, bytes_text) if lines else None
+
+
+def quality_of(stream: str) -> Callable[[Figures], str | None]:
+    """Return what draws recall against bytes: our plans as lines over their budgets, each peer as a point."""
+
+    def drawn(figures: Figures) -> str | None:
+        rows = figures.get(stream, {"rows": []})["rows"]
+        found: dict[str, list[tuple[float, float]]] = {}
+        for row in rows:
+            if row["recall_at_20"][0] > 0 and row["bytes"] > 0:
+                name = row["model"].removeprefix(OURS).rsplit(" at ", 1)[0] if row["budget_bytes"] else row["model"]
+                found.setdefault(name, []).append((row["bytes"], row["recall_at_20"][0]))
+        lines = [Line(name, *zip(*sorted(points), strict=True)) for name, points in found.items() if name in DRAWN]
+        title = f"Recall@20 by bytes, {STREAM_NAMES.get(stream, stream)}"
+        return log_log(f"quality-{stream}", title, lines, bytes_text, lambda y: f"{y:.2f}") if lines else None
+
+    return drawn
+
+
+DRAWN = ("uniform/powerlaw:1@0.3", "scall", "cooccurrence", "als-recent", "itemknn-recent", "popularity")
+"""Plans and peers that are drawn; all are in the table."""
+
+
 class Drawing(NamedTuple):
     """A plot: the benchmark whose figures it shows, and what draws them (None: there is nothing to be seen)."""
 
@@ -134,6 +171,8 @@ PLOTS: Mapping[str, Drawing] = {
     "checkpoint": Drawing("kafka", checkpoint),
     "scaling-event": Drawing("scaling", scaling_of("scaling-event", "An event, by entities", EVENT_TIMES)),
     "scaling": Drawing("scaling", scaling_of("scaling", "Done now and then, by entities", ENTITY_TIMES)),
+    "memory": Drawing("memory_under_churn", memory),
+    **{f"quality-{stream}": Drawing("equal_bytes", quality_of(stream)) for stream in QUALITY_STREAMS},
 }
 
 

@@ -7,8 +7,8 @@ of the README by hand.
 import re
 from pathlib import Path
 
+from tests.benchmarks import peer_results, results
 from tests.benchmarks import plots as drawn
-from tests.benchmarks import results
 from tests.benchmarks.entries import KEPT, ROOT, Entries, read_entries
 from tests.benchmarks.tables import Table, markdown
 
@@ -20,6 +20,10 @@ TABLES: dict[str, Table] = {
     "scaling": results.SCALING,
     "dead-letters": results.DEAD_LETTERS,
     "checkpoint": results.CHECKPOINTS,
+    "peers-speed": peer_results.SPEEDS,
+    "peers-ratios": peer_results.RATIOS,
+    "memory": peer_results.MEMORY,
+    "equal-bytes": peer_results.EQUAL_BYTES,
 }
 _BLOCK = re.compile(r"(<!-- benchmark:(?P<name>[^ ]+) -->\n).*?(?P<end><!-- end -->|(?=<!-- benchmark:)|\Z)", re.DOTALL)
 

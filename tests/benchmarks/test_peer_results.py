@@ -1,0 +1,104 @@
+"""Tables and plots of peers, from figures made up: what was measured is told, what misses a goal is bold."""
+
+from typing import Any
+
+from tests.benchmarks.entries import Entries, Entry
+from tests.benchmarks.peer_results import EQUAL_BYTES, MEMORY, RATIOS, SIZES, SPEEDS
+from tests.benchmarks.plots import memory, quality_of
+from tests.benchmarks.tables import Table
+
+MIB = 2**20
+
+
+def rows_of(table: Table, figures: Any) -> list[tuple[str, ...]]:
+    entries: Entries = {table.benchmarks[0]: Entry(figures=figures, measured_at="2026-11-22")}
+    rows = list(table.rows(entries))
+    assert all(len(row) == len(table.header) for row in rows)
+    assert list(table.rows({})) == []
+    return rows
+
+
+def test_a_peers_speed_is_told_with_its_spread_and_one_that_is_missing_says_why() -> None:
+    ours = [
+        {
+            "name": "ours",
+            "version": "0.1",
+            "k": k,
+            "batch": 1,
+            "events_per_s": 2_000_000 // k,
+            "low": 9000,
+            "high": 300_000,
+        }
+        for k in SIZES
+    ]
+    theirs = [{"name": "theirs", "k": k, "batch": 64, "missing": "no wheel"} for k in SIZES]
+    assert rows_of(SPEEDS, {"rows": ours + theirs, "ratios": []}) == [
+        ("ours 0.1", "1", "250 k (9 k-300 k)", "125 k (9 k-300 k)", "31.2 k (9 k-300 k)"),
+        ("theirs", "64", "no wheel", "no wheel", "no wheel"),
+    ]
+
+
+def test_a_ratio_below_its_goal_is_bold() -> None:
+    def ratio(plain: float | None) -> dict[str, Any]:
+        return {"goal": 2, "ours, plain, uniform": plain, "ours, full, uniform": 0.5}
+
+    figures = {
+        "rows": [],
+        "ratios": [{"k": k, "theirs at 1": ratio(plain)} for k, plain in zip(SIZES, (3, 1, None), strict=True)],
+    }
+    assert rows_of(RATIOS, figures) == [
+        ("ours, plain, uniform, over theirs at 1", "2 x", "3 x", "**1 x**", "not installed"),
+        ("ours, full, uniform, over theirs at 1", "2 x", "**0.5 x**", "**0.5 x**", "**0.5 x**"),
+    ]
+
+
+def memory_row(name: str, stopped: str | None) -> dict[str, Any]:
+    samples = [{"events": k * 1000, "resident_bytes": (k + 1) * MIB, "model_bytes": MIB} for k in range(21)]
+    return {
+        "name": name,
+        "version": "1",
+        "events_learnt": 20_000,
+        "stopped": stopped,
+        "model_bytes": MIB,
+        "resident_bytes": 21 * MIB,
+        "late_growth_bytes_per_million_events": -MIB,
+        "samples": samples,
+    }
+
+
+def test_memory_under_churn_is_told_and_drawn_with_what_was_stopped() -> None:
+    figures = {"rows": [memory_row("ours", None), memory_row("theirs", "by its limit"), {"name": "x", "missing": "y"}]}
+    assert rows_of(MEMORY, figures) == [
+        ("ours 1", "20 k", "1 MiB", "21 MiB", "-1.0 MiB"),
+        ("theirs 1", "20 k, stopped by its limit", "1 MiB", "21 MiB", "-1.0 MiB"),
+        ("x", "y", "", "", ""),
+    ]
+    svg = memory(figures)
+    assert svg is not None
+    # Twenty places are too many to mark.
+    assert ">10k<" in svg
+    assert ">7k<" not in svg
+    assert memory({"rows": []}) is None
+
+
+def quality_row(model: str, recall: float, budget: int | None) -> dict[str, Any]:
+    interval = [recall, recall - 0.01, recall + 0.02]
+    return {"model": model, "recall_at_20": interval, "bytes": budget or 50, "budget_bytes": budget}
+
+
+def test_quality_has_a_row_for_each_plan_by_budget_then_the_peers_and_the_best_is_bold() -> None:
+    plans = [
+        quality_row(f"scall uniform/powerlaw:1@0.3 at {words} words", words / 100, 10 * words) for words in (4, 16)
+    ]
+    popularity = quality_row("popularity", 0.1, None)
+    figures = {"ml100k": {"rows": [*plans, popularity]}, "drift": {"rows": [popularity]}}
+    nothing = ("",) * 6
+    assert rows_of(EQUAL_BYTES, figures) == [
+        ("ours, uniform/powerlaw:1@0.3 at 16 words", "**.160**", *nothing),
+        ("ours, uniform/powerlaw:1@0.3 at 4 words", ".040 ± .015", *nothing),
+        ("popularity", ".100 ± .015", "", "", "", "", "**.100**", ""),
+    ]
+    svg = quality_of("ml100k")(figures)
+    assert svg is not None
+    assert ">popularity<" in svg
+    assert quality_of("retail")(figures) is None
