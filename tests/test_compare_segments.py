@@ -91,6 +91,7 @@ def test_the_protocol_and_its_settings_are_told(usual: dict[str, Any]) -> None:
     assert usual["protocol"]["growth"] == 25
     assert usual["protocol"]["core"] == 3
     assert usual["top_k"] == 5
+    assert list(usual["mean_sizes"].values()) == [8]
     assert sum(one["learnt"] + one["tested"] for one in usual["segments"]) == usual["protocol"]["events"]
     assert usual["settings"]["exclude_seen"] is True
     assert usual["settings"]["sizes"]["user_max"] == usual["settings"]["sizes"]["item_max"] == 64
@@ -124,7 +125,14 @@ def test_the_table_goes_to_standard_output_and_the_page_needs_nothing_else(
     asked = ("--budget", "100KiB", "--models", "scall", "--seeds", "1", "--out", str(tmp_path))
     assert main(["compare", tastes, *USUAL, *asked]) == 0
     told = capsys.readouterr()
-    for part in ("SCALL's protocol", "recall@20", "fitness", "3-core", str(tmp_path / "segments.html")):
+    for part in (
+        "SCALL's protocol",
+        "recall@20",
+        "fitness",
+        "3-core",
+        "102,400 bytes",
+        str(tmp_path / "segments.html"),
+    ):
         assert part in told.out.replace("\n", "")
     assert told.err.startswith("run 1 of 1  scall, seed 1")
     page = (tmp_path / "segments.html").read_text()

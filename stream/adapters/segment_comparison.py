@@ -94,6 +94,8 @@ class SegmentComparison:
     """Seeds that there should have been."""
     protocol: dict[str, Any]
     """Filter, segments, passes: what was asked for."""
+    mean_sizes: dict[int, int]
+    """Budget -> words that every user and item could own at the end of the stream, where budgets were asked for so."""
     segments: list[dict[str, Any]]
     """By segment, under the first seed: events, users and items that are asked for."""
     settings: dict[str, Any]

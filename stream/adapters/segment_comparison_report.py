@@ -110,10 +110,21 @@ def explanations(comparison: SegmentComparison) -> list[str]:
         f"{_intervals(comparison)} Mean size is that of users and items together, in words, at the first and the last "
         f"test that counts; time is that of a run, answers included.",
     ]
+    budgets = dict.fromkeys(row.budget_bytes for row in comparison.rows if row.budget_bytes is not None)
+    if budgets:
+        sizes = comparison.settings["sizes"]
+        listed = ", ".join(_budget_text(budget, comparison.mean_sizes.get(budget)) for budget in budgets)
+        longest = f"a user's row is at most {sizes['user_max']} words long, an item's {sizes['item_max']}"
+        lines.append(f"Budget: {listed}; {longest}.")
     if len(comparison.seeds) < comparison.num_planned:
         done = f"{len(comparison.seeds)} of {plural(comparison.num_planned, 'seed')}"
         lines.append(f"Interrupted after {done}: all figures are of these alone.")
     return lines
+
+
+def _budget_text(budget: int, words: int | None) -> str:
+    mean = "" if words is None else f" ({plural(words, 'word')} for every user and item at the end of the stream)"
+    return f"{budget:,} bytes{mean}"
 
 
 def _intervals(comparison: SegmentComparison) -> str:

@@ -135,6 +135,7 @@ def compare_segments(
         top_k=runs[0].evaluation.top_k,
         num_planned=len(usual),
         protocol=_described(options, courses[0]),
+        mean_sizes=dict(mean_sizes),
         segments=_segments(courses[0]),
         settings={name: value for name, value in msgspec.to_builtins(runs[0]).items() if name not in _VARIED},
         versions=versions() | library_versions(models),
