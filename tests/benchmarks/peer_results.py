@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tests.benchmarks.entries import Entries, Figures
+from tests.benchmarks.protocol import THEIRS
 from tests.benchmarks.results import MIB, figures_of
 from tests.benchmarks.tables import STREAM_NAMES, Table, short
 
@@ -112,3 +113,27 @@ EQUAL_BYTES: Final = Table(
     ("equal_bytes",),
     at_equal_bytes,
 )
+
+
+def protocol(entries: Entries) -> Iterator[tuple[str, ...]]:
+    """Give a row for each model under SCALL's protocol, then those of their code; ours is bold where it misses."""
+    entry = entries.get("scall_protocol")
+    if entry is None or entry.figures is None:
+        return
+    for row in entry.figures["rows"]:
+        is_ours = row["model"].startswith("scall")
+        values = {"recall_at_20": row["recall_at_20"][0], "ndcg_at_20": row["ndcg_at_20"][0]}
+        missed = any(values[name] < entry.goals[name] for name in values) or row["seconds"] > entry.goals["seconds"]
+        name = ("ours" + row["model"].removeprefix("scall")).replace("ours ", "ours, ") if is_ours else row["model"]
+        told = (*(_interval(row[of]) for of in values), f"{row['seconds']:.1f} s")
+        yield name, *(f"**{text}**" if is_ours and missed else text for text in told)
+    for name, (recall, ndcg, seconds) in THEIRS.items():
+        yield name, f"{recall:.4f}", f"{ndcg:.4f}", f"{seconds:,.0f} s"
+
+
+def _interval(quality: list[float]) -> str:
+    mean, low, high = quality
+    return f"{mean:.4f} ± {(high - low) / 2:.4f}"
+
+
+PROTOCOL: Final = Table(("SCALL's protocol", "Recall@20", "NDCG@20", "a run"), ("scall_protocol",), protocol)

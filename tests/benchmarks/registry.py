@@ -31,7 +31,7 @@ BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
         Benchmark(
-            "learning", "tests.benchmarks.speed:learning", 80, 10, goals={"events_per_s": 200_000, "elastic": 0.8}
+            "learning", "tests.benchmarks.speed:learning", 60, 10, goals={"events_per_s": 200_000, "elastic": 0.8}
         ),
         Benchmark("plain", "tests.benchmarks.speed:plain", 15, 6, goals={"examples_per_s": 2_500_000}),
         Benchmark(
@@ -53,7 +53,7 @@ BENCHMARKS = {
             "serving",
             "tests.benchmarks.serving:serving",
             120,
-            30,
+            20,
             goals={"p99_ms": 10, "learner_loses": 0.2, "scrape_ms": 20},
             libraries=("fastapi", "uvicorn"),
         ),
@@ -86,6 +86,13 @@ BENCHMARKS = {
             1200,
             35,
             libraries=("river", "vowpalwabbit", "implicit"),
+        ),
+        Benchmark(
+            "scall_protocol",
+            "tests.benchmarks.protocol:scall_protocol",
+            60,
+            15,
+            goals={"recall_at_20": 0.2236, "ndcg_at_20": 0.0981, "seconds": 25},
         ),
         Benchmark("quality", "tests.benchmarks.quality:quality", 600, by_name=True),
         Benchmark("ablations", "tests.benchmarks.quality:ablations", 1800, by_name=True),

@@ -24,6 +24,7 @@ TABLES: dict[str, Table] = {
     "peers-ratios": peer_results.RATIOS,
     "memory": peer_results.MEMORY,
     "equal-bytes": peer_results.EQUAL_BYTES,
+    "scall-protocol": peer_results.PROTOCOL,
 }
 _BLOCK = re.compile(r"(<!-- benchmark:(?P<name>[^ ]+) -->\n).*?(?P<end><!-- end -->|(?=<!-- benchmark:)|\Z)", re.DOTALL)
 

@@ -3,15 +3,17 @@
 from typing import Any
 
 from tests.benchmarks.entries import Entries, Entry
-from tests.benchmarks.peer_results import EQUAL_BYTES, MEMORY, RATIOS, SIZES, SPEEDS
+from tests.benchmarks.peer_results import EQUAL_BYTES, MEMORY, PROTOCOL, RATIOS, SIZES, SPEEDS
 from tests.benchmarks.plots import memory, quality_of
+from tests.benchmarks.registry import BENCHMARKS
 from tests.benchmarks.tables import Table
 
 MIB = 2**20
 
 
 def rows_of(table: Table, figures: Any) -> list[tuple[str, ...]]:
-    entries: Entries = {table.benchmarks[0]: Entry(figures=figures, measured_at="2026-11-22")}
+    goals = dict(BENCHMARKS[table.benchmarks[0]].goals)
+    entries: Entries = {table.benchmarks[0]: Entry(figures=figures, goals=goals, measured_at="2026-11-22")}
     rows = list(table.rows(entries))
     assert all(len(row) == len(table.header) for row in rows)
     assert list(table.rows({})) == []
@@ -102,3 +104,17 @@ def test_quality_has_a_row_for_each_plan_by_budget_then_the_peers_and_the_best_i
     assert svg is not None
     assert ">popularity<" in svg
     assert quality_of("retail")(figures) is None
+
+
+def test_under_their_protocol_a_plan_that_is_worse_than_their_code_or_too_slow_is_bold() -> None:
+    def row(model: str, recall: float, seconds: float) -> dict[str, Any]:
+        return {"model": model, "recall_at_20": [recall, 0.2, 0.3], "ndcg_at_20": [0.1, 0.1, 0.1], "seconds": seconds}
+
+    figures = {"rows": [row("scall", 0.25, 3.0), row("scall uniform", 0.22, 3.0), row("popularity", 0.2, 3.0)]}
+    assert rows_of(PROTOCOL, figures)[:4] == [
+        ("ours", "0.2500 ± 0.0500", "0.1000 ± 0.0000", "3.0 s"),
+        ("ours, uniform", "**0.2200 ± 0.0500**", "**0.1000 ± 0.0000**", "**3.0 s**"),
+        ("popularity", "0.2000 ± 0.0500", "0.1000 ± 0.0000", "3.0 s"),
+        ("SCALL's released code, stopped early by the test part", "0.2236", "0.0981", "2,461 s"),
+    ]
+    assert rows_of(PROTOCOL, {"rows": [row("scall", 0.25, 26.0)]})[0][3] == "**26.0 s**"
