@@ -5,6 +5,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -40,7 +41,7 @@ def main() -> int:
     return int(any(outcome.state == FAILED for outcome in outcomes))
 
 
-def show(console: Console, path: render.Path) -> None:
+def show(console: Console, path: Path) -> None:
     """Print the README's tables, from the figures of a file."""
     entries = read_entries(path)
     for name, shown in render.TABLES.items():

@@ -115,7 +115,8 @@ def chosen(names: list[str], *, quick: bool) -> list[Benchmark]:
 
     Raises :class:`KeyError` with the first name that is none.
     """
-    found = [BENCHMARKS[name] for name in names] if names else list(BENCHMARKS.values())
+    if names:
+        return [BENCHMARKS[name] for name in names]
     if quick:
-        return [benchmark for benchmark in found if benchmark.quick_seconds is not None]
-    return [benchmark for benchmark in found if names or not benchmark.by_name]
+        return [benchmark for benchmark in BENCHMARKS.values() if benchmark.quick_seconds is not None]
+    return [benchmark for benchmark in BENCHMARKS.values() if not benchmark.by_name]
