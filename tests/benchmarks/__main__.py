@@ -52,6 +52,8 @@ def show(console: Console, path: Path) -> None:
             for row in rows:
                 table.add_row(*row)
             console.print(table, markup=False)
+    if any(entry.quick for entry in entries.values()):
+        console.print("quick: fewer events, entities and runs than the rows name", highlight=False)
     console.print(f"figures: {path.relative_to(ROOT)}; what the benchmarks said: out/benchmarks", highlight=False)
 
 

@@ -142,8 +142,9 @@ def by_stream(values: Mapping[str, float], text: Callable[[float], str]) -> str:
 def span(values: Iterable[float]) -> str:
     """Return the lowest and the highest of some numbers, rounded to millions.
 
-    >>> span([10.3e6, 17.9e6])
-    '10-18 M'
+    >>> span([10.3e6, 17.9e6]), span([4.1e6])
+    ('10-18 M', '4 M')
     """
     values = list(values)
-    return f"{min(values) / 1e6:.0f}-{max(values) / 1e6:.0f} M"
+    ends = dict.fromkeys(f"{value / 1e6:.0f}" for value in (min(values), max(values)))
+    return "-".join(ends) + " M"
