@@ -21,7 +21,7 @@ NUM_WINDOWS = 10
 
 @pytest.fixture(scope="module")
 def env() -> EmbeddingSizes:
-    return environment(WORLDS, seed=1, num_windows=NUM_WINDOWS)
+    return environment(WORLDS, seed=1, num_windows=NUM_WINDOWS, num_lives=12)
 
 
 @pytest.fixture(scope="module")
