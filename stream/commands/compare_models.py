@@ -70,10 +70,7 @@ def compare_models(
     """
     models = _models(options)
     ours = labelled(runs, mean_sizes) if OURS in models else {}
-    labels = list(dict.fromkeys([*ours.values(), *(model for model in models if model != OURS)]))
-    reference = options.reference or labels[0]
-    if reference not in labels:
-        raise UsageError(f"--reference {reference}: it is not among the models; there are {', '.join(labels)}")
+    labels, reference = labels_of(options, ours, models)
     out = made(options.out)
     fill_kernel_cache()
     usual = {settings.seed: settings for settings in reversed(runs)}
@@ -104,6 +101,22 @@ def _tell(comparison: ModelComparison, options: argparse.Namespace, out: Any) ->
     if not options.quiet:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else FULL_WIDTH
         print(models_summary(comparison, page, width))
+
+
+def labels_of(
+    options: argparse.Namespace, ours: Mapping[Settings, str], models: Sequence[str]
+) -> tuple[list[str], str]:
+    """Return the names of all that is compared, ours first, and the one that the others are held against.
+
+    Raises:
+        UsageError: ``--reference`` is none of them.
+
+    """
+    labels = list(dict.fromkeys([*ours.values(), *(model for model in models if model != OURS)]))
+    reference = options.reference or labels[0]
+    if reference not in labels:
+        raise UsageError(f"--reference {reference}: it is not among the models; there are {', '.join(labels)}")
+    return labels, reference
 
 
 def labelled(runs: Sequence[Settings], mean_sizes: Mapping[int, int]) -> dict[Settings, str]:

@@ -22,7 +22,7 @@ from stream.adapters.segment_comparison_report import FULL_WIDTH, save_segments,
 from stream.adapters.units import quality_text
 from stream.assembly import build_trainer
 from stream.commands.assembly import build_policy, versions
-from stream.commands.compare_models import OURS, labelled
+from stream.commands.compare_models import OURS, labelled, labels_of
 from stream.commands.options import has_ties_to_shuffle, is_world, listed, made, open_data
 from stream.commands.stage import Meter
 from stream.compilation import fill_kernel_cache
@@ -107,10 +107,7 @@ def compare_segments(
     """
     models = models_of(options)
     ours = labelled(runs, mean_sizes) if OURS in models else {}
-    labels = list(dict.fromkeys([*ours.values(), *(model for model in models if model != OURS)]))
-    reference = options.reference or labels[0]
-    if reference not in labels:
-        raise UsageError(f"--reference {reference}: it is not among the models; there are {', '.join(labels)}")
+    labels, reference = labels_of(options, ours, models)
     out = made(options.out)
     fill_kernel_cache()
     usual = {settings.seed: settings for settings in reversed(runs)}
