@@ -261,3 +261,14 @@ def comparable(fields: dict[str, Any]) -> dict[str, Any]:
 def read_report(folder: Path) -> dict[str, Any]:
     fields: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return fields
+
+
+def by_model(fields: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the rows of a comparison by model."""
+    return {row["model"]: row for row in fields["rows"]}
+
+
+def repeatable(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a comparison without what was timed."""
+    rows = [{name: row[name] for name in row if not name.endswith("_seconds")} for row in fields["rows"]]
+    return fields | {"rows": rows}

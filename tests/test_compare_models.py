@@ -11,7 +11,7 @@ import pytest
 from stream.__main__ import main
 from stream.adapters.process import ThisProcess
 from stream.commands import compare_models as command
-from tests.doubles import read_report, write_clicks
+from tests.doubles import by_model, read_report, repeatable, write_clicks
 
 WORLD = ("synthetic:drift", "--limit", "3000", "--eval-sample", "0.2", "--window", "1000events")
 ALL = [
@@ -35,15 +35,6 @@ def compared(out: Path, *arguments: str) -> dict[str, Any]:
     assert main(["compare", *arguments, "--out", str(out), "--quiet"]) == 0
     fields: dict[str, Any] = json.loads((out / "models.json").read_text())
     return fields
-
-
-def by_model(fields: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {row["model"]: row for row in fields["rows"]}
-
-
-def repeatable(fields: dict[str, Any]) -> dict[str, Any]:
-    rows = [{name: row[name] for name in row if not name.endswith("_seconds")} for row in fields["rows"]]
-    return fields | {"rows": rows}
 
 
 def refusal(capsys: Told, *arguments: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from stream.__main__ import main
 from stream.adapters.process import ThisProcess
 from stream.commands import compare_segments as command
+from tests.doubles import by_model, repeatable
 
 USUAL = ("--protocol", "scall", "--core", "3", "--window", "growth:25")
 SMALL = (*USUAL, "--mean-sizes", "8", "--policies", "uniform,powerlaw", "--seeds", "3", "--set", "evaluation.top_k=5")
@@ -42,15 +43,6 @@ def compared(out: Path, *arguments: str) -> dict[str, Any]:
     assert main(["compare", *arguments, "--out", str(out), "--quiet"]) == 0
     fields: dict[str, Any] = json.loads((out / "segments.json").read_text())
     return fields
-
-
-def by_model(fields: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {row["model"]: row for row in fields["rows"]}
-
-
-def repeatable(fields: dict[str, Any]) -> dict[str, Any]:
-    rows = [{name: row[name] for name in row if not name.endswith("_seconds")} for row in fields["rows"]]
-    return fields | {"rows": rows}
 
 
 @pytest.fixture(scope="module")
