@@ -17,11 +17,11 @@ WORST_DROP: Final = 0.1
 
 
 class ScallPolicy(Policy):
-    """Acts as a trained agent does, by its mean action; where that cannot be trusted, sizes are uniform in this window.
+    """Acts as a trained agent does, by its mean action, where that can be trusted.
 
-    It is not trusted where a number is not finite, where the action lies outside the range in which the policy was
-    tried, and where the lower of its critics expects less of it than of uniform sizes, by more than WORST_DROP. Each
-    reason is counted.
+    Where the action lies outside the range in which the policy was tried, the nearest within is taken. Sizes are
+    uniform in a window where a number is not finite, and where the lower of the critics expects less of the action than
+    of uniform sizes, by more than WORST_DROP. Each reason is counted.
     """
 
     def __init__(self, name: str, trained: Trained) -> None:
@@ -39,7 +39,7 @@ class ScallPolicy(Policy):
         """Return the agent's decision, or uniform sizes."""
         # What overflows is not finite, and found out by that.
         with np.errstate(all="ignore"):
-            action = self._act(observation)
+            action = self._known(self._act(observation))
             reason = self._reason_against(observation, action)
         if reason is not None:
             self._trips[reason] += 1
@@ -49,12 +49,22 @@ class ScallPolicy(Policy):
     def _act(self, observation: Observation) -> Floats:
         return self._trained.act(observation)
 
+    def _known(self, action: Floats) -> Floats:
+        """Return an action, or the nearest known one where it lies outside the known range."""
+        if not self._is_outside(action):
+            return action
+        self._trips["outside the known range"] += 1
+        return np.clip(action, self._trained.low, self._trained.high)
+
+    def _is_outside(self, action: Floats) -> bool:
+        low, high = self._trained.low - MARGIN, self._trained.high + MARGIN
+        return bool((action < low).any() or (action > high).any())
+
     def _reason_against(self, observation: Observation, action: Floats) -> str | None:
         """Say why an action is not to be taken, None where it may be."""
-        trained = self._trained
         if not (np.isfinite(observation).all() and np.isfinite(action).all()):
             return "not finite"
-        if (action < trained.low - MARGIN).any() or (action > trained.high + MARGIN).any():
+        if self._is_outside(action):
             return "outside the known range"
         uniform = np.array(self._actions.uniform, np.float32)
         return "predicted drop" if self._expects_drop(observation, action, uniform) else None

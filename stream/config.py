@@ -138,9 +138,13 @@ PLAIN: Final = {
     "model.negatives_recent": 0,
     "model.negatives_uniform": 1,
     "sizes.user_max": 32,
+    "sizes.resize_every_events": 20_000,
     "memory.seen_share": 0.0,
 }
-"""The plain setting: matrix factorisation with one uniform negative, the control."""
+"""The plain setting: matrix factorisation with one uniform negative, the control.
+
+Its events cost a tenth of the others, so resizes as frequent would be half of the work; its quality is the same with a
+tenth of them."""
 WIDE: Final = {"sizes.item_max": 64, "sizes.item_min": 0, "sizes.user_min": 0}
 """Bounds of the sizes that leave a policy room to decide."""
 

@@ -182,6 +182,13 @@ def test_any_setting_can_be_set(clicks: Path, tmp_path: Path) -> None:
     assert 0 < report["evaluated"] < report["learnt"]
 
 
+def test_the_plain_setting_hides_what_was_taken_where_that_is_asked(clicks: Path, tmp_path: Path) -> None:
+    assert replay(clicks, tmp_path / "plain", "--plain")["settings"]["memory"]["seen_share"] == 0
+    settings = replay(clicks, tmp_path / "hiding", "--plain", "--exclude-seen")["settings"]
+    assert settings["memory"]["seen_share"] > 0
+    assert settings["model"]["loss"] == "logistic"
+
+
 # Resuming
 
 

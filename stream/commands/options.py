@@ -59,6 +59,9 @@ def settings_of(options: argparse.Namespace, *, policy: str, memory: Mapping[str
     ``memory`` has those of the budget, and what else is chosen with it (:func:`memory_for`); ``--set`` goes over it.
     """
     values: dict[str, Any] = dict(PLAIN) if options.plain else {}
+    if options.exclude_seen:
+        # What a user took is hidden by the filter, which the plain setting is without.
+        values.pop("memory.seen_share", None)
     values |= {
         "seed": seed,
         "policy": policy,

@@ -1,4 +1,4 @@
-"""The learnt policy acts as it was trained; where it cannot be trusted, sizes are uniform, and it is counted."""
+"""The learnt policy acts as it was trained; where it cannot be trusted, it does not, and that is counted."""
 
 import numpy as np
 import pytest
@@ -59,13 +59,31 @@ def test_networks_that_are_broken_are_not_trusted(trained: Trained) -> None:
     assert policy.trips == {"not finite": 1}
 
 
-def test_an_action_outside_the_known_range_is_not_taken(trained: Trained) -> None:
+def test_outside_the_known_range_the_nearest_action_within_is_taken(trained: Trained) -> None:
     action = trained.act(seen())
     for beside, is_known in ((0.05, True), (0.2, False)):
-        known = trained._replace(low=action + np.float32(beside), high=action + np.float32(beside), critics=())
-        policy = ScallPolicy("scall", known)
-        assert (policy.decide(seen()) == uniform_decision(seen())) is not is_known
+        nearest = action + np.float32(beside)
+        policy = ScallPolicy("scall", trained._replace(low=nearest, high=nearest, critics=()))
+        taken = action if is_known else nearest
+        assert policy.decide(seen()) == ACTION_SPACES["scall"].decode(taken, seen())
         assert policy.trips == ({} if is_known else {"outside the known range": 1})
+
+
+def test_a_number_outside_the_known_range_changes_no_other(trained: Trained) -> None:
+    action = trained.act(seen())
+    low = np.array([-1, action[1] + np.float32(0.3), -1], np.float32)
+    policy = ScallPolicy("scall", trained._replace(low=low, high=np.ones(3, np.float32), critics=()))
+    expected = action.copy()
+    expected[1] = low[1]
+    assert policy.decide(seen()) == ACTION_SPACES["scall"].decode(expected, seen())
+
+
+def test_the_nearest_known_action_is_not_taken_where_a_drop_is_expected_of_it(trained: Trained) -> None:
+    far = np.full(3, -0.9, np.float32)
+    # Uniform sizes are the action (0, 1, 1): these critics love it.
+    policy = ScallPolicy("scall", valued(trained, [0, 5.0, 5.0])._replace(low=far, high=far))
+    assert policy.decide(seen()) == uniform_decision(seen())
+    assert policy.trips == {"outside the known range": 1, "predicted drop": 1}
 
 
 def test_a_predicted_drop_is_not_risked(trained: Trained) -> None:
