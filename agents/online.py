@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3 import SAC
-from stable_baselines3.common.logger import configure
 
 from agents.policy import Observation, last_reward
-from agents.sac import HYPER, REWARD_SCALE, Env, thaw
+from agents.sac import HYPER, REWARD_SCALE, Env, logger_to, thaw
 from agents.scall import ScallPolicy
 from agents.trained import Floats, Trained
 from stream.core.observation import OBSERVATION_LENGTH
@@ -44,7 +43,7 @@ class OnlineScallPolicy(ScallPolicy):
             torch.set_num_threads(1)
             hyper = {**HYPER, "buffer_size": MEMORY}
             self._model: Any = SAC("MlpPolicy", _Nowhere(len(trained.low)), seed=seed, device="cpu", **hyper)
-            self._model.set_logger(configure(None, []))
+            self._model.set_logger(logger_to(None))
             thaw(trained, self._model)
         self._randomness = randomness.state
         self._noise = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from gymnasium.wrappers import TransformObservation, TransformReward
 from numpy.typing import NDArray
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger, configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -136,7 +136,7 @@ def train(
     masked: Any = TransformObservation(scaled, lambda seen: seen * mask, env.observation_space)
     normalised = VecNormalize(DummyVecEnv([lambda: masked]), norm_reward=False, clip_obs=5.0)
     model = SAC("MlpPolicy", normalised, seed=plan.seed, device="cpu", **HYPER)
-    model.set_logger(configure(None if plan.log_dir is None else str(plan.log_dir), _formats(plan.log_dir)))
+    model.set_logger(logger_to(plan.log_dir))
     selection = _Selection(trial, actions, plan, watcher)
     _learn_first(model, normalised, list(experience), mask)
     try:
@@ -169,8 +169,9 @@ def _learn_first(model: Any, normalised: VecNormalize, experience: list[Experien
     model.train(updates, batch_size=model.batch_size)
 
 
-def _formats(log_dir: Path | None) -> list[str]:
-    return [] if log_dir is None else ["tensorboard", "csv"]
+def logger_to(log_dir: Path | None) -> Logger:
+    """Return a logger for TensorBoard; without a folder, one that writes nothing and leaves no folder behind."""
+    return Logger(None, []) if log_dir is None else configure(str(log_dir), ["tensorboard", "csv"])
 
 
 class _Selection(BaseCallback):

@@ -1,5 +1,8 @@
 """The learnt policy acts as it was trained; where it cannot be trusted, it does not, and that is counted."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -144,6 +147,14 @@ def test_a_restart_changes_nothing_of_what_it_will_do(trained: Trained) -> None:
     restored = OnlineScallPolicy("scall-online", trained, seed=3)
     restored.restore(unbroken.state())
     assert [restored.decide(seen(number)) for number in range(6)] == [unbroken.decide(seen(n)) for n in range(6)]
+
+
+def test_it_leaves_no_files_behind(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    policy = OnlineScallPolicy("scall-online", trained, seed=1)
+    for number in range(FIRST + 2):
+        policy.decide(rewarded(number, 0.4))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_leaves_the_randomness_of_others_alone(trained: Trained) -> None:
