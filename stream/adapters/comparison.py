@@ -1,5 +1,6 @@
 """Runs of several policies, budgets and seeds over one stream, as one row for each policy under each budget."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -40,6 +41,8 @@ class Row(msgspec.Struct, frozen=True):
     events_per_second: float | None
     violations: int
     """Of all seeds together: 0 unless there is a bug."""
+    guard_trips: dict[str, int]
+    """How often the policy's guard stepped in, by reason; of all seeds together."""
 
 
 class Comparison(NamedTuple):
@@ -152,6 +155,7 @@ def _row(
         resize_seconds=sum(report.resize_seconds for report in mine) / len(mine),
         events_per_second=sum(report.counts.learnt for report in mine) / train_seconds if train_seconds > 0 else None,
         violations=sum(report.counts.violations for report in mine),
+        guard_trips=dict(sum((Counter(report.guard_trips) for report in mine), Counter())),
     )
 
 

@@ -2,7 +2,7 @@
 
 from stream.adapters.comparison import Comparison, Row
 from stream.adapters.comparison_statistics import CONFIDENCE, FEWEST_SEEDS, FEWEST_WINDOWS, Difference
-from stream.adapters.units import NOTHING, bytes_text, plural, share_text
+from stream.adapters.units import NOTHING, bytes_text, guard_text, plural, share_text
 
 
 def difference_text(difference: Difference | None) -> str:
@@ -62,10 +62,16 @@ def explanations(comparison: Comparison) -> list[str]:
     ]
     if comparison.mean_sizes:
         lines.append("Under each budget every user and item of the data could own the mean size, in words, at once.")
+    lines += [_guard(comparison, row) for row in comparison.rows if row.guard_trips]
     if not comparison.is_finished:
         done = f"{len(comparison.reports)} of {plural(comparison.num_planned, 'run')}"
         lines.append(f"Interrupted after {done}: all figures are of these alone.")
     return lines
+
+
+def _guard(comparison: Comparison, row: Row) -> str:
+    runs = f"{row.policy} under {budget_text(comparison, row.budget_bytes)}, over {plural(len(row.seeds), 'seed')}"
+    return f"{runs}: {guard_text(row.guard_trips)}."
 
 
 def _intervals(comparison: Comparison) -> str:

@@ -195,6 +195,17 @@ def test_violations_are_summed_and_shown() -> None:
     assert "budgets kept" in Page(render_comparison(a_comparison())).text
 
 
+def test_what_a_policy_s_guard_did_is_summed_and_told() -> None:
+    trips = ({"predicted drop": 1}, {"predicted drop": 2, "not finite": 4}, {})
+    runs = [a_run("scall", seed, [0.1] * 5, guard_trips=one) for seed, one in enumerate(trips)]
+    comparison = compare([*runs, a_run("uniform", 1, [0.1] * 5)], "uniform", 0.2, 4)
+    told = "scall under 1 MiB, over 3 seeds: the policy's guard stepped in 7 times: not finite 4, predicted drop 3."
+    assert {row.policy: row.guard_trips for row in comparison.rows}["scall"] == {"predicted drop": 3, "not finite": 4}
+    assert told in Page(render_comparison(comparison)).text
+    assert told in " ".join(comparison_summary(comparison, Path("compare.html")).split())
+    assert "guard" not in Page(render_comparison(a_comparison())).text
+
+
 # The JSON form and the table
 
 

@@ -212,7 +212,7 @@ _FAMILIES: Final = (
     _Family(
         "counter",
         "scall_policy_guard_trips_total",
-        "Windows in which the guard made sizes uniform.",
+        "Times that the policy's guard stepped in.",
         lambda s: _grown_by_reason(s.guard_trips, s.resumed.guard_trips),
         ("reason",),
     ),
