@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from agents.policy import Observation, Policy
-from stream.core.action import share_of
+from stream.core.action import even_share
 from stream.core.sizes import SizeDecision
 
 
@@ -36,7 +36,7 @@ class EvenDecision(FixedDecision):
 
     def decide(self, observation: Observation) -> SizeDecision:
         """Return the fixed curves, with the users' share of all entities as their share of the words."""
-        return self._decision._replace(users_share=share_of(0.0, np.nan_to_num(observation)))
+        return self._decision._replace(users_share=even_share(np.nan_to_num(observation)))
 
 
 class Unchanged(Policy):

@@ -12,7 +12,7 @@ from stable_baselines3 import SAC
 from agents.policy import Observation, last_reward
 from agents.sac import HYPER, REWARD_SCALE, Env, logger_to, thaw
 from agents.scall import ScallPolicy
-from agents.trained import Floats, Trained
+from agents.trained import Floats, Trained, cost_of
 from stream.core.observation import OBSERVATION_LENGTH
 
 MEMORY: Final = 1_000
@@ -75,7 +75,7 @@ class OnlineScallPolicy(ScallPolicy):
         self._lead_of_late = _FORGETTING * expected + (1 - _FORGETTING) * lead
         if self._before is None:
             return
-        reward = np.array([REWARD_SCALE * (lead - expected) / _TYPICAL_NDCG])
+        reward = np.array([REWARD_SCALE * ((lead - expected) / _TYPICAL_NDCG - cost_of(self._before[1]))])
         buffer = self._model.replay_buffer
         buffer.add(self._before[0], normalised, self._before[1], reward, np.zeros(1), [{}])
         if buffer.size() >= FIRST:

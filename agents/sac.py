@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import Logger, configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from agents.trained import Floats, Layers, Trained
+from agents.trained import Floats, Layers, Trained, cost_of
 from stream.core.observation import OBSERVATION_LENGTH, PARTS
 
 REWARD_SCALE: Final = 20.0
@@ -131,7 +131,7 @@ def train(
     It learns from ``experience`` first. Deterministic on one thread: same environments and plan, same policy.
     """
     torch.set_num_threads(1)
-    scaled: Any = TransformReward(Monitor(env), lambda reward: REWARD_SCALE * float(reward))
+    scaled: Any = TransformReward(_Costly(Monitor(env)), lambda reward: REWARD_SCALE * float(reward))
     mask = _mask_of(plan.seen)
     masked: Any = TransformObservation(scaled, lambda seen: seen * mask, env.observation_space)
     normalised = VecNormalize(DummyVecEnv([lambda: masked]), norm_reward=False, clip_obs=5.0)
@@ -145,6 +145,14 @@ def train(
         model.logger.close()
     assert selection.best is not None, "the last step is evaluated"
     return selection.best, selection.scores
+
+
+class _Costly(gymnasium.Wrapper[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]):
+    """Takes what an action costs from its reward."""
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, float(reward) - cost_of(action), terminated, truncated, info
 
 
 def _mask_of(seen: Iterable[str]) -> NDArray[np.float32]:
@@ -161,7 +169,7 @@ def _learn_first(model: Any, normalised: VecNormalize, experience: list[Experien
         return
     normalised.obs_rms.update(np.stack([observation * mask for observation, *_ in experience]))
     for observation, action, reward, following in experience:
-        scaled = np.array([REWARD_SCALE * reward])
+        scaled = np.array([REWARD_SCALE * (reward - cost_of(action))])
         seen, next_seen = observation[None] * mask, following[None] * mask
         model.replay_buffer.add(seen, next_seen, action[None], scaled, np.zeros(1), [{}])
     model._current_progress_remaining = 1.0

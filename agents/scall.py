@@ -44,7 +44,7 @@ class ScallPolicy(Policy):
         if reason is not None:
             self._trips[reason] += 1
             return uniform_decision(np.nan_to_num(observation))
-        return self._actions.decode(action, observation)
+        return self._actions.decode(action)
 
     def _act(self, observation: Observation) -> Floats:
         return self._trained.act(observation)
@@ -66,7 +66,7 @@ class ScallPolicy(Policy):
             return "not finite"
         if self._is_outside(action):
             return "outside the known range"
-        uniform = np.array(self._actions.uniform, np.float32)
+        uniform = np.array(self._actions.uniform(observation), np.float32)
         return "predicted drop" if self._expects_drop(observation, action, uniform) else None
 
     def _expects_drop(self, observation: Observation, action: Floats, instead: Floats) -> bool:

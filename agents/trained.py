@@ -15,8 +15,12 @@ from stream.errors import UsageError
 Floats = NDArray[np.float32]
 Layers = tuple[tuple[Floats, Floats], ...]
 """Weights float32[out, in] and biases float32[out] of each layer, ReLU in between."""
-FORMAT: Final = 1
+FORMAT: Final = 2
 MAX_BYTES: Final = 2**20
+COST_OF_EXTREMES: Final = 0.1
+"""What an action costs in training, times the mean square of its numbers: an agent is to leave the middle only for what
+pays. Where sizes hardly matter it would otherwise do the most unusual things for nothing, and on a stream that it has
+not seen those are not for nothing."""
 _CLIP: Final = 5.0
 """Standard deviations beyond which an observation is like any other."""
 
@@ -31,6 +35,15 @@ def apply(layers: Layers, x: Floats) -> Floats:
         hidden = x if i == 0 else np.maximum(x, np.float32(0.0))
         x = np.add(weight @ hidden, bias, dtype=np.float32)
     return x
+
+
+def cost_of(action: Floats) -> float:
+    """Return what an action costs in training, in rewards of the environment's own scale.
+
+    >>> round(cost_of(np.array([0.0, 0.0, 1.0], np.float32)), 3), cost_of(np.zeros(3, np.float32))
+    (0.033, 0.0)
+    """
+    return COST_OF_EXTREMES * float(np.mean(np.square(action)))
 
 
 class Trained(NamedTuple):
@@ -62,11 +75,11 @@ class Trained(NamedTuple):
         return action
 
     def worth(self, observation: Floats, action: Floats) -> float | None:
-        """Return the least that a critic expects of an action from here on; None without critics."""
+        """Return the least that a critic expects from here on, without what the action costs; None without critics."""
         if not self.critics:
             return None
         x = np.concatenate((self.normalised(observation), action.astype(np.float32)))
-        return min(float(apply(critic, x)[0]) for critic in self.critics)
+        return min(float(apply(critic, x)[0]) for critic in self.critics) + cost_of(action)
 
 
 def constant(action: Floats, actions: str, provenance: dict[str, Any]) -> Trained:

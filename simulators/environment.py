@@ -215,7 +215,7 @@ class EmbeddingSizes(gymnasium.Env[Observation, Numbers]):
         """Decide, and let a window pass; raises ValueError for what is no action."""
         assert self._loop is not None, "reset first"
         assert self._scene is not None
-        self._observation = step(self._loop, self.actions.decode(action, self._observation))
+        self._observation = step(self._loop, self.actions.decode(action))
         self._num_steps += 1
         scene, is_over = self._scene, self._num_steps == self._num_windows
         reward = reward_of(scene.quality(), scene.lives.reference[scene.trainer.clock.index])

@@ -160,7 +160,7 @@ def _live(
         if window in begins:
             lives.snapshots.append(Snapshot(_kept(loop.snapshot()), observation, window))
         before = observation, action
-        loop.close_window(uniform_decision(observation) if life == 0 else actions.decode(action, observation))
+        loop.close_window(uniform_decision(observation) if life == 0 else actions.decode(action))
 
 
 def step(loop: Pipeline, decision: SizeDecision) -> Observation:

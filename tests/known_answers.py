@@ -67,7 +67,7 @@ def learn(env: EmbeddingSizes, steps: int) -> Trained:
 def try_out(trained: Trained, name: str, num_windows: int) -> list[Found]:
     """Let an agent live through a world of another seed."""
     actions = ACTION_SPACES[trained.actions]
-    return live_under(name, num_windows, lambda observation, _: actions.decode(trained.act(observation), observation))
+    return live_under(name, num_windows, lambda observation, _: actions.decode(trained.act(observation)))
 
 
 def live_under(name: str, num_windows: int, decide: Callable[[Observation, Answer], SizeDecision]) -> list[Found]:

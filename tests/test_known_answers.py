@@ -8,7 +8,7 @@ import pytest
 import simulators.environment
 from agents.trained import Trained
 from simulators.environment import EmbeddingSizes
-from stream.core.action import ACTION_SPACES, ActionSpace, Numbers, Observation, ThreeNumbers
+from stream.core.action import ACTION_SPACES, ActionSpace, Numbers, ThreeNumbers
 from stream.core.sizes import SizeDecision
 from stream.core.stats import Quality
 from tests.known_answers import environment, learn, try_out
@@ -60,9 +60,9 @@ def test_it_does_not_if_the_reward_has_the_wrong_sign(env: EmbeddingSizes, monke
 class Muddled(ThreeNumbers):
     """Takes the users' share from the wrong number."""
 
-    def decode(self, action: Numbers, observation: Observation) -> SizeDecision:
+    def decode(self, action: Numbers) -> SizeDecision:
         share, users, items = np.asarray(action, np.float64)
-        return super().decode([-share * users, users, items], observation)
+        return super().decode([-share * users, users, items])
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def search(options: argparse.Namespace) -> int:
         env = whole.within(0, 1 - options.held_out)
         _require_windows_held_out(whole, options.held_out)
         trial = sac.Trial(whole.within(0, 1), _lives(whole), 1 - options.held_out)
-        uniform = sac.evaluate(trial, lambda _: np.array(whole.actions.uniform, np.float32))
+        uniform = sac.evaluate(trial, lambda seen: np.array(whole.actions.uniform(seen), np.float32))
         progress.say(f"uniform sizes get {uniform.reward:+.4f} on the part held out of {len(trial.episodes)} lives")
         if options.learner == "sac":
             policy, scores = sac.train(env, trial, options.actions, plan, progress, env.experience())

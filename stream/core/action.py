@@ -2,7 +2,7 @@
 
 Numbers of one range around zero are what learners of continuous actions expect; SCALL's are from 0 to 1. Shares and
 shapes lie on scales on which a step means about as much everywhere: a share by its odds, a power law's shape and a
-group's size by their logarithms.
+group's size by their logarithms. What a number means does not depend on the stream.
 """
 
 import math
@@ -22,7 +22,8 @@ from stream.errors import UsageError
 Numbers = Sequence[float] | NDArray[np.floating[Any]]
 Observation = NDArray[np.float32]
 _LOW, _HIGH = FAMILIES["powerlaw"].shape_range
-_LOGIT_RANGE: Final = 2.0
+_SHARE_MIDDLE, _SHARE_RANGE = -0.6, 3.5
+"""Logarithm of the odds of the users' share for the number 0 (a share of .35), and how far from there its ends are."""
 USERS_MIDDLE: Final = 5.0
 """Shape of the users' curve for the number 0: rather flat, for what every user needs first is a few recent ids."""
 
@@ -33,33 +34,36 @@ class ActionSpace(Protocol):
     name: ClassVar[str]
     length: ClassVar[int]
     """Numbers of an action."""
-    uniform: ClassVar[tuple[float, ...]]
-    """The action nearest to uniform sizes."""
 
-    def decode(self, action: Numbers, observation: Observation) -> SizeDecision:
-        """Return the decision that an action stands for where ``observation`` is seen.
+    def decode(self, action: Numbers) -> SizeDecision:
+        """Return the decision that an action stands for.
 
         Numbers beyond [-1, 1] count as its ends. Raises ValueError for a wrong length or a number that is not finite.
         """
+
+    def uniform(self, observation: Observation) -> tuple[float, ...]:
+        """Return the action nearest to uniform sizes where ``observation`` is seen."""
 
 
 class ThreeNumbers:
     """SCALL's action: the users' share of the budget, the shape of the users' curve, the shape of the items'.
 
-    >>> observation = np.full(PARTS["entities"].stop, 0.25, np.float32)
-    >>> decision = ThreeNumbers().decode([0.0, 1.0, -1.0], observation)
-    >>> round(decision.users_share, 6), decision.users.shape, decision.items.shape
-    (0.25, 30.0, 0.1)
+    >>> decision = ThreeNumbers().decode([0.0, 1.0, -1.0])
+    >>> round(decision.users_share, 3), decision.users.shape, decision.items.shape
+    (0.354, 30.0, 0.1)
     """
 
     name: ClassVar[str] = "scall"
     length: ClassVar[int] = 3
-    uniform: ClassVar[tuple[float, ...]] = (0.0, 1.0, 1.0)
 
-    def decode(self, action: Numbers, observation: Observation) -> SizeDecision:
+    def decode(self, action: Numbers) -> SizeDecision:
         """Return the decision; raises ValueError for what is no action."""
         share, users, items = _checked(action, self.length)
-        return SizeDecision(share_of(share, observation), power_law(users, USERS_MIDDLE), power_law(items))
+        return SizeDecision(share_of(share), power_law(users, USERS_MIDDLE), power_law(items))
+
+    def uniform(self, observation: Observation) -> tuple[float, ...]:
+        """Return even shares, and the flattest curves."""
+        return number_of(even_share(observation)), 1.0, 1.0
 
 
 class GroupedRanks:
@@ -68,22 +72,24 @@ class GroupedRanks:
     A side has a number for each group of :data:`~stream.core.families.RANK_GROUPS`, the head's first: how many times as
     much the group's entities get as those of the next one, from once at -1 to four times at 1.
 
-    >>> observation = np.full(PARTS["entities"].stop, 0.25, np.float32)
     >>> users, items = [1.0, -1.0, -1.0, -1.0, -1.0], [0.0, 0.0, -1.0, 0.0, -1.0]
-    >>> decision = GroupedRanks().decode([0.0, *users, *items], observation)
+    >>> decision = GroupedRanks().decode([0.0, *users, *items])
     >>> decision.users.shape, decision.items.shape
     ((4.0, 1.0, 1.0, 1.0, 1.0), (8.0, 4.0, 2.0, 2.0, 1.0))
     """
 
     name: ClassVar[str] = "groups"
     length: ClassVar[int] = 1 + 2 * len(RANK_GROUPS)
-    uniform: ClassVar[tuple[float, ...]] = (0.0, *[-1.0] * (2 * len(RANK_GROUPS)))
 
-    def decode(self, action: Numbers, observation: Observation) -> SizeDecision:
+    def decode(self, action: Numbers) -> SizeDecision:
         """Return the decision; raises ValueError for what is no action."""
         share, *numbers = _checked(action, self.length)
         users, items = numbers[: len(RANK_GROUPS)], numbers[len(RANK_GROUPS) :]
-        return SizeDecision(share_of(share, observation), group_levels(users), group_levels(items))
+        return SizeDecision(share_of(share), group_levels(users), group_levels(items))
+
+    def uniform(self, observation: Observation) -> tuple[float, ...]:
+        """Return even shares, and one level for all groups."""
+        return number_of(even_share(observation)), *[-1.0] * (self.length - 1)
 
 
 def _checked(action: Numbers, length: int) -> list[float]:
@@ -94,16 +100,32 @@ def _checked(action: Numbers, length: int) -> list[float]:
     return clipped
 
 
-def share_of(number: float, observation: Observation) -> float:
+def share_of(number: float) -> float:
     """Return the users' share of the payload that a number in [-1, 1] stands for.
 
-    0 is the users' share of all entities, which gives both sides the same mean size; from there the logarithm of the
-    odds goes with the cube of the number, by 2 at its ends. So a number means the same wherever there are more users
-    than items, or fewer, and little happens by mistake: a change of the share costs what users or items had learnt.
+    The logarithm of its odds goes with the cube of the number: little happens by mistake around the middle, for a
+    change of the share costs what users or items had learnt. The best shares of streams are alike, however many users
+    and items they have, so it is the share of the words that a number means, and not of the mean sizes.
+
+    >>> [round(share_of(number), 3) for number in (-1.0, -0.5, 0.0, 0.5, 1.0)]
+    [0.016, 0.262, 0.354, 0.459, 0.948]
     """
-    share = float(np.clip(observation[PARTS["entities"]][0], 0.001, 0.999))
-    odds = math.log(share / (1 - share)) + _LOGIT_RANGE * number**3
-    return share if number == 0 else 1 / (1 + math.exp(-odds))
+    return 1 / (1 + math.exp(-_SHARE_MIDDLE - _SHARE_RANGE * number**3))
+
+
+def number_of(share: float) -> float:
+    """Return the number of a users' share, the reverse of :func:`share_of`; the nearest end for one beyond.
+
+    >>> round(number_of(share_of(-0.7)), 6), number_of(0.999)
+    (-0.7, 1.0)
+    """
+    cube = (math.log(share / (1 - share)) - _SHARE_MIDDLE) / _SHARE_RANGE
+    return min(max(math.cbrt(cube), -1.0), 1.0)
+
+
+def even_share(observation: Observation) -> float:
+    """Return the users' share of all entities: as their share of the words it gives both sides the same mean size."""
+    return float(np.clip(observation[PARTS["entities"]][0], 0.001, 0.999))
 
 
 def power_law(number: float, middle: float = 1.0) -> Curve:
@@ -131,7 +153,7 @@ def group_levels(numbers: Sequence[float]) -> Curve:
 
 def uniform_decision(observation: Observation) -> SizeDecision:
     """Return the decision under which every user and item owns the same: the reference of every reward."""
-    return SizeDecision(share_of(0.0, observation), Curve("uniform"), Curve("uniform"))
+    return SizeDecision(even_share(observation), Curve("uniform"), Curve("uniform"))
 
 
 ACTION_SPACES: Final[dict[str, ActionSpace]] = {space.name: space for space in (ThreeNumbers(), GroupedRanks())}

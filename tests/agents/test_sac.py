@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from agents import sac
+from agents import sac, trained
 from agents.sac import Plan, Score, Trial, evaluate, freeze, search_at_random, thaw, train
 from agents.trained import load, save
 from stream.core.observation import OBSERVATION_LENGTH, PARTS
@@ -90,7 +90,7 @@ def test_frozen_critics_tell_returns_in_the_environments_own_scale(model: Any) -
         action = frozen.act(observation)
         normalised = torch.as_tensor(frozen.normalised(observation)[None])
         values = model.critic(normalised, torch.as_tensor(action[None]))
-        expected = min(float(value.detach()) for value in values) / sac.REWARD_SCALE
+        expected = min(float(value.detach()) for value in values) / sac.REWARD_SCALE + trained.cost_of(action)
         assert frozen.worth(observation, action) == pytest.approx(expected, abs=1e-5)
 
 
@@ -110,15 +110,15 @@ def test_a_thawed_policy_is_frozen_to_the_same(model: Any, tmp_path: Path) -> No
 def test_training_finds_the_best_action_and_keeps_the_best_trial(tmp_path: Path) -> None:
     noted = Noted()
     plan = Plan(steps=240, evaluate_every=80, patience=9, seed=1, log_dir=tmp_path)
-    trained, scores = train(Bowl(), Trial(Bowl(), [{}]), "scall", plan, noted)
+    agent, scores = train(Bowl(), Trial(Bowl(), [{}]), "scall", plan, noted)
     assert [score.step for score in scores] == [0, 80, 160, 240]
     assert noted.scores == scores
     assert noted.num_steps == 240
     best = max(scores, key=lambda score: score.reward)
     # The middle of all actions is worth 0.018, the best one 0.1.
     assert best.reward > max(0.019, scores[0].reward)
-    assert (trained.low == best.low).all()
-    assert evaluate(Trial(Bowl(), [{}] * 5), trained.act).reward == pytest.approx(best.reward, abs=0.05)
+    assert (agent.low == best.low).all()
+    assert evaluate(Trial(Bowl(), [{}] * 5), agent.act).reward == pytest.approx(best.reward, abs=0.05)
     assert any("tfevents" in path.name for path in tmp_path.iterdir())
 
 
@@ -133,6 +133,26 @@ def test_experience_alone_teaches_something(monkeypatch: pytest.MonkeyPatch) -> 
     _, taught = train(Bowl(), Trial(Bowl(), [{}] * 5), "scall", plan, Noted(), experience)
     middle = evaluate(Trial(Bowl(), [{}]), lambda _: np.zeros(3, np.float32))
     assert taught[0].reward > middle.reward + 0.02
+
+
+def learnt_where_nothing_pays(monkeypatch: pytest.MonkeyPatch, cost: float) -> Floats:
+    """Return how far from the middle an agent's numbers are, whose experience is that no action is worth anything."""
+    monkeypatch.setattr(trained, "COST_OF_EXTREMES", cost)
+    monkeypatch.setattr(sac, "FIRST_UPDATES", 600)
+    random, plan = np.random.default_rng(1), Plan(steps=4, evaluate_every=4, patience=1, seed=1)
+    experience = []
+    for _ in range(800):
+        seen = random.uniform(-0.1, 0.1, (2, OBSERVATION_LENGTH)).astype(np.float32)
+        experience.append((seen[0], random.uniform(-1, 1, 3).astype(np.float32), 0.0, seen[1]))
+    agent, _ = train(Bowl(), Trial(Bowl(), [{}]), "scall", plan, Noted(), experience)
+    distances: Floats = np.abs([agent.act(observation) for observation in 0.1 * observations()]).mean(axis=0)
+    return distances
+
+
+def test_an_agent_leaves_the_middle_only_for_what_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = trained.COST_OF_EXTREMES
+    assert (learnt_where_nothing_pays(monkeypatch, usual) < 0.2).all()
+    assert (learnt_where_nothing_pays(monkeypatch, -usual) > 0.5).all()
 
 
 def test_what_the_agent_does_not_learn_from_does_not_move_it(model: Any) -> None:

@@ -40,7 +40,7 @@ def test_it_does_what_the_agent_does(trained: Trained) -> None:
     policy = ScallPolicy("scall", trained._replace(critics=()))
     for number in range(10):
         observation = seen(number)
-        decoded = ACTION_SPACES["scall"].decode(trained.act(observation), observation)
+        decoded = ACTION_SPACES["scall"].decode(trained.act(observation))
         assert policy.decide(observation) == decoded
     assert policy.trips == {}
 
@@ -68,7 +68,7 @@ def test_outside_the_known_range_the_nearest_action_within_is_taken(trained: Tra
         nearest = action + np.float32(beside)
         policy = ScallPolicy("scall", trained._replace(low=nearest, high=nearest, critics=()))
         taken = action if is_known else nearest
-        assert policy.decide(seen()) == ACTION_SPACES["scall"].decode(taken, seen())
+        assert policy.decide(seen()) == ACTION_SPACES["scall"].decode(taken)
         assert policy.trips == ({} if is_known else {"outside the known range": 1})
 
 
@@ -78,7 +78,7 @@ def test_a_number_outside_the_known_range_changes_no_other(trained: Trained) -> 
     policy = ScallPolicy("scall", trained._replace(low=low, high=np.ones(3, np.float32), critics=()))
     expected = action.copy()
     expected[1] = low[1]
-    assert policy.decide(seen()) == ACTION_SPACES["scall"].decode(expected, seen())
+    assert policy.decide(seen()) == ACTION_SPACES["scall"].decode(expected)
 
 
 def test_the_nearest_known_action_is_not_taken_where_a_drop_is_expected_of_it(trained: Trained) -> None:
@@ -133,7 +133,7 @@ def test_the_frozen_policy_decides_where_a_drop_is_expected(trained: Trained) ->
     # Critics that love the frozen action and nothing else would be no networks; these hate every other share.
     share = float(trained.act(seen())[0])
     policy = OnlineScallPolicy("scall-online", valued(trained, [50.0 if share > 0 else -50.0, 0, 0]), seed=2)
-    frozen = ACTION_SPACES["scall"].decode(trained.act(seen()), seen())
+    frozen = ACTION_SPACES["scall"].decode(trained.act(seen()))
     decided = [policy.decide(seen()) for _ in range(10)]
     assert frozen in decided
     assert policy.trips["learnt online"] == decided.count(frozen)

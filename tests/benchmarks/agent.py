@@ -67,7 +67,7 @@ def _bare_window(env: EmbeddingSizes, options: dict[str, int], window: int) -> f
     trainer, tape = build_trainer(scene.settings), scene.tape.reopened()
     trainer.restore(dict(snapshot.checkpoint.arrays), dict(snapshot.checkpoint.meta["trainer"]))
     tape.seek({0: int(snapshot.checkpoint.meta["position"]["0"])})
-    decision = ThreeNumbers().decode(_ACTION, snapshot.observation)
+    decision = ThreeNumbers().decode(_ACTION)
     times, learnt, spent = [], 0, 0.0
     while len(times) < _STEPS and (poll := tape.poll()) is not None:
         batch, at = trainer.sort(poll, tape.origin), 0

@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.core.action import ACTION_SPACES, ActionSpace, action_space, share_of, uniform_decision
+from stream.core.action import ACTION_SPACES, ActionSpace, action_space, number_of, share_of, uniform_decision
 from stream.core.families import RANK_GROUPS
 from stream.core.observation import OBSERVATION_LENGTH, PARTS
 from stream.core.sizes import Curve, SizeBounds, is_legal, plan_sizes, sizes_by_rank
 from stream.errors import UsageError
 
 every_space = pytest.mark.parametrize("space", ACTION_SPACES.values(), ids=ACTION_SPACES)
-shares = st.floats(0, 1, width=32)
 numbers = st.floats(-1, 1)
 quick = settings(derandomize=True, deadline=None)
 
@@ -27,10 +26,10 @@ def seeing(users_share: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 
 @every_space
 @quick
-@given(share=shares, seed=st.integers(0, 2**32))
-def test_every_action_is_a_decision_that_can_be_carried_out(space: ActionSpace, share: float, seed: int) -> None:
+@given(seed=st.integers(0, 2**32))
+def test_every_action_is_a_decision_that_can_be_carried_out(space: ActionSpace, seed: int) -> None:
     action = np.random.default_rng(seed).uniform(-1.5, 1.5, space.length)
-    decision = space.decode(action, seeing(share))
+    decision = space.decode(action)
     assert 0 <= decision.users_share <= 1
     for curve in (decision.users, decision.items):
         assert is_legal(curve)
@@ -40,8 +39,8 @@ def test_every_action_is_a_decision_that_can_be_carried_out(space: ActionSpace, 
 @every_space
 def test_numbers_beyond_the_ends_count_as_the_ends(space: ActionSpace) -> None:
     beyond, ends = np.full(space.length, 7.0), np.ones(space.length)
-    assert space.decode(beyond, seeing(0.4)) == space.decode(ends, seeing(0.4))
-    assert space.decode(-beyond, seeing(0.4)) == space.decode(-ends, seeing(0.4))
+    assert space.decode(beyond) == space.decode(ends)
+    assert space.decode(-beyond) == space.decode(-ends)
 
 
 @every_space
@@ -49,15 +48,21 @@ def test_what_is_no_action_is_refused(space: ActionSpace) -> None:
     rest = [0.0] * (space.length - 1)
     for wrong in ([], rest, [0.0, 0.0, *rest], [math.nan, *rest], [*rest, math.inf]):
         with pytest.raises(ValueError, match="an action is"):
-            space.decode(wrong, seeing(0.4))
+            space.decode(wrong)
 
 
 @quick
-@given(share=st.floats(0.0078125, 0.9921875, width=32), number=numbers)
-def test_a_share_is_counted_from_the_users_share_of_the_entities_by_its_odds(share: float, number: float) -> None:
-    decoded = share_of(number, seeing(share))
-    odds = decoded / (1 - decoded) / (share / (1 - share))
-    assert math.log(odds) == pytest.approx(2 * number**3, abs=1e-6)
+@given(number=numbers)
+def test_the_odds_of_a_share_go_with_the_cube_of_its_number(number: float) -> None:
+    share = share_of(number)
+    assert math.log(share / (1 - share)) == pytest.approx(3.5 * number**3 - 0.6, abs=1e-6)
+    assert number_of(share) ** 3 == pytest.approx(number**3, abs=1e-9)
+
+
+@quick
+@given(share=st.floats(1e-6, 1 - 1e-6))
+def test_the_number_of_a_share_is_the_nearest_that_there_is(share: float) -> None:
+    assert share_of(number_of(share)) == pytest.approx(min(max(share, share_of(-1.0)), share_of(1.0)))
 
 
 @quick
@@ -65,7 +70,7 @@ def test_a_share_is_counted_from_the_users_share_of_the_entities_by_its_odds(sha
 def test_more_is_more_for_the_users_and_flatter_for_a_curve(one: float, other: float) -> None:
     less, more = sorted([one, other])
     space = action_space("scall")
-    low, high = (space.decode([number, number, number], seeing(0.3)) for number in (less, more))
+    low, high = (space.decode([number, number, number]) for number in (less, more))
     assert low.users_share <= high.users_share
     assert low.users.shape <= high.users.shape
     assert low.items.shape <= high.items.shape
@@ -73,18 +78,21 @@ def test_more_is_more_for_the_users_and_flatter_for_a_curve(one: float, other: f
 
 def test_each_number_means_its_own() -> None:
     decode = action_space("scall").decode
-    middle = decode([0, 0, 0], seeing(0.3))
-    assert decode([1, 0, 0], seeing(0.3))._replace(users_share=middle.users_share) == middle
-    assert decode([0, 1, 0], seeing(0.3))._replace(users=middle.users) == middle
-    assert decode([0, 0, 1], seeing(0.3))._replace(items=middle.items) == middle
-    assert decode([0, 1, -1], seeing(0.3)).users == Curve("powerlaw", 30.0)
-    assert decode([0, 1, -1], seeing(0.3)).items == Curve("powerlaw", 0.1)
+    middle = decode([0, 0, 0])
+    assert decode([1, 0, 0])._replace(users_share=middle.users_share) == middle
+    assert decode([0, 1, 0])._replace(users=middle.users) == middle
+    assert decode([0, 0, 1])._replace(items=middle.items) == middle
+    assert decode([0, 1, -1]).users == Curve("powerlaw", 30.0)
+    assert decode([0, 1, -1]).items == Curve("powerlaw", 0.1)
 
 
 @every_space
-def test_the_uniform_action_is_as_good_as_uniform(space: ActionSpace) -> None:
-    decision, uniform = space.decode(space.uniform, seeing(0.25)), uniform_decision(seeing(0.25))
-    assert decision.users_share == uniform.users_share == 0.25
+@pytest.mark.parametrize("share", [0.02, 0.25, 0.9])
+def test_the_uniform_action_is_as_good_as_uniform(space: ActionSpace, share: float) -> None:
+    observation = seeing(share)
+    decision, uniform = space.decode(space.uniform(observation)), uniform_decision(observation)
+    assert decision.users_share == pytest.approx(share)
+    assert uniform.users_share == pytest.approx(share)
     bounds = SizeBounds(0, 64)
     for curve in (decision.users, decision.items):
         plan, flat = (plan_sizes(one, 1000, 8000, bounds) for one in (curve, uniform.users))
@@ -105,8 +113,8 @@ def shape_of(curve: Curve) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 @quick
 @given(action=all_numbers)
 def test_a_group_is_so_many_times_the_next_one_and_each_side_has_its_own(action: list[float]) -> None:
-    decision = action_space("groups").decode(action, seeing(0.3))
-    assert decision.users_share == share_of(action[0], seeing(0.3))
+    decision = action_space("groups").decode(action)
+    assert decision.users_share == share_of(action[0])
     for curve, at in ((decision.users, GROUPS_OF_USERS), (decision.items, GROUPS_OF_ITEMS)):
         assert is_legal(curve)
         levels = np.append(shape_of(curve), 1.0)
@@ -120,8 +128,7 @@ def test_the_more_of_a_groups_number_the_more_for_all_ranks_down_to_it(
 ) -> None:
     group = (at - 1) % len(RANK_GROUPS)
     less, more = (
-        action_space("groups").decode([*action[:at], number, *action[at + 1 :]], seeing(0.3))
-        for number in sorted([one, other])
+        action_space("groups").decode([*action[:at], number, *action[at + 1 :]]) for number in sorted([one, other])
     )
     assert less.users_share == more.users_share
     raised, kept = ("users", "items") if at <= len(RANK_GROUPS) else ("items", "users")
@@ -138,7 +145,7 @@ def test_the_more_of_a_groups_number_the_more_for_all_ranks_down_to_it(
 def test_a_groups_number_takes_words_from_the_ranks_below_for_those_above(action: list[float], group: int) -> None:
     n, bounds = 640, SizeBounds(0, 255)
     before, after = (
-        sizes_by_rank(plan_sizes(action_space("groups").decode(numbers, seeing(0.3)).users, n, 8 * n, bounds))
+        sizes_by_rank(plan_sizes(action_space("groups").decode(numbers).users, n, 8 * n, bounds))
         for numbers in (action, [*action[: group + 1], 1.0, *action[group + 2 :]])
     )
     end = round(n * RANK_GROUPS[group])

@@ -133,7 +133,7 @@ class Told:
         self.seen.append(observation.tobytes())
         if len(self.seen) <= self._begin:
             return uniform_decision(observation)
-        return ThreeNumbers().decode(self._action, observation)
+        return ThreeNumbers().decode(self._action)
 
     def state(self) -> dict[str, Any]:
         return {}
@@ -159,7 +159,8 @@ def test_a_step_is_a_window_of_the_loop(env: EmbeddingSizes, snapshot: int) -> N
 
 
 def test_a_reward_is_the_lead_over_a_life_with_uniform_sizes(env: EmbeddingSizes) -> None:
-    uniform = np.array(env.actions.uniform, np.float32)
+    seen, _ = env.reset(options={"scene": 0, "snapshot": 0})
+    uniform = np.array(env.actions.uniform(seen), np.float32)
     # The first two snapshots are of that life itself, and a power law of shape 30 is nearly uniform.
     nearly = [step[1] for snapshot in range(2) for step in episode(env, uniform, scene=0, snapshot=snapshot)[1:]]
     assert np.abs(nearly).mean() < 0.03
