@@ -75,7 +75,8 @@ class OnlineScallPolicy(ScallPolicy):
         self._lead_of_late = _FORGETTING * expected + (1 - _FORGETTING) * lead
         if self._before is None:
             return
-        reward = np.array([REWARD_SCALE * ((lead - expected) / _TYPICAL_NDCG - cost_of(self._before[1]))])
+        gain = (lead - expected) / _TYPICAL_NDCG - cost_of(self._before[1], self._trained.caution)
+        reward = np.array([REWARD_SCALE * gain])
         buffer = self._model.replay_buffer
         buffer.add(self._before[0], normalised, self._before[1], reward, np.zeros(1), [{}])
         if buffer.size() >= FIRST:

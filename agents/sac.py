@@ -46,6 +46,11 @@ FIRST_UPDATES: Final = 1_500
 """Gradient steps on what is known before the first step, at least."""
 UPDATES_PER_WINDOW: Final = 1.5
 """As many for each window of experience, where there is more of it."""
+CAUTION: Final = 0.1
+"""What extremes cost (:func:`~agents.trained.cost_of`), so that an agent leaves the middle only for what pays.
+
+Where sizes hardly matter it would otherwise do the most unusual things for nothing, and on a stream that it has not
+seen those are not for nothing. Where it is to act on what it was trained on, less is better."""
 SEEN: Final = ("room",)
 """Parts of an observation that the agent learns from. The others are the same to it: by others it tells the few
 streams that it is trained on from each other, and on one that it has not seen it gets worse than if it never looked."""
@@ -69,6 +74,7 @@ class Plan(NamedTuple):
     """Where the logs for TensorBoard go."""
     seen: Sequence[str] = SEEN
     """Parts of an observation that the agent learns from."""
+    caution: float = CAUTION
 
 
 class Score(NamedTuple):
@@ -131,14 +137,14 @@ def train(
     It learns from ``experience`` first. Deterministic on one thread: same environments and plan, same policy.
     """
     torch.set_num_threads(1)
-    scaled: Any = TransformReward(_Costly(Monitor(env)), lambda reward: REWARD_SCALE * float(reward))
+    scaled: Any = TransformReward(_Costly(Monitor(env), plan.caution), lambda reward: REWARD_SCALE * float(reward))
     mask = _mask_of(plan.seen)
     masked: Any = TransformObservation(scaled, lambda seen: seen * mask, env.observation_space)
     normalised = VecNormalize(DummyVecEnv([lambda: masked]), norm_reward=False, clip_obs=5.0)
     model = SAC("MlpPolicy", normalised, seed=plan.seed, device="cpu", **HYPER)
     model.set_logger(logger_to(plan.log_dir))
     selection = _Selection(trial, actions, plan, watcher)
-    _learn_first(model, normalised, list(experience), mask)
+    _learn_first(model, normalised, list(experience), mask, plan.caution)
     try:
         model.learn(plan.steps, callback=selection, log_interval=1)
     finally:
@@ -150,9 +156,13 @@ def train(
 class _Costly(gymnasium.Wrapper[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]):
     """Takes what an action costs from its reward."""
 
+    def __init__(self, env: Env, caution: float) -> None:
+        super().__init__(env)
+        self._caution = caution
+
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, float(reward) - cost_of(action), terminated, truncated, info
+        return observation, float(reward) - cost_of(action, self._caution), terminated, truncated, info
 
 
 def _mask_of(seen: Iterable[str]) -> NDArray[np.float32]:
@@ -163,13 +173,15 @@ def _mask_of(seen: Iterable[str]) -> NDArray[np.float32]:
     return mask
 
 
-def _learn_first(model: Any, normalised: VecNormalize, experience: list[Experience], mask: NDArray[np.float32]) -> None:
+def _learn_first(
+    model: Any, normalised: VecNormalize, experience: list[Experience], mask: NDArray[np.float32], caution: float
+) -> None:
     """Fill the replay buffer with experience, and learn from it."""
     if not experience:
         return
     normalised.obs_rms.update(np.stack([observation * mask for observation, *_ in experience]))
     for observation, action, reward, following in experience:
-        scaled = np.array([REWARD_SCALE * (reward - cost_of(action))])
+        scaled = np.array([REWARD_SCALE * (reward - cost_of(action, caution))])
         seen, next_seen = observation[None] * mask, following[None] * mask
         model.replay_buffer.add(seen, next_seen, action[None], scaled, np.zeros(1), [{}])
     model._current_progress_remaining = 1.0
@@ -212,7 +224,7 @@ class _Selection(BaseCallback):
         self._watcher.score(score)
         self.scores.append(score)
         if score is max(self.scores, key=lambda one: one.reward):
-            self.best = frozen._replace(low=score.low, high=score.high)
+            self.best = frozen._replace(low=score.low, high=score.high, caution=self._plan.caution)
 
 
 def freeze(model: Any, actions: str, seen: Sequence[str] = SEEN) -> Trained:

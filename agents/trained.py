@@ -17,10 +17,6 @@ Layers = tuple[tuple[Floats, Floats], ...]
 """Weights float32[out, in] and biases float32[out] of each layer, ReLU in between."""
 FORMAT: Final = 2
 MAX_BYTES: Final = 2**20
-COST_OF_EXTREMES: Final = 0.1
-"""What an action costs in training, times the mean square of its numbers: an agent is to leave the middle only for what
-pays. Where sizes hardly matter it would otherwise do the most unusual things for nothing, and on a stream that it has
-not seen those are not for nothing."""
 _CLIP: Final = 5.0
 """Standard deviations beyond which an observation is like any other."""
 
@@ -37,13 +33,15 @@ def apply(layers: Layers, x: Floats) -> Floats:
     return x
 
 
-def cost_of(action: Floats) -> float:
-    """Return what an action costs in training, in rewards of the environment's own scale.
+def cost_of(action: Floats, caution: float) -> float:
+    """Return what an action costs in training: ``caution`` times the mean square of its numbers.
 
-    >>> round(cost_of(np.array([0.0, 0.0, 1.0], np.float32)), 3), cost_of(np.zeros(3, np.float32))
+    It is in rewards of the environment's own scale, so a caution of 0.1 is worth 10 % of NDCG at the utmost.
+
+    >>> round(cost_of(np.array([0.0, 0.0, 1.0], np.float32), 0.1), 3), cost_of(np.zeros(3, np.float32), 0.1)
     (0.033, 0.0)
     """
-    return COST_OF_EXTREMES * float(np.mean(np.square(action)))
+    return caution * float(np.mean(np.square(action)))
 
 
 class Trained(NamedTuple):
@@ -63,6 +61,8 @@ class Trained(NamedTuple):
     high: Floats
     provenance: dict[str, Any]
     """Data, seeds, budgets, versions, learning curve: fit for JSON."""
+    caution: float = 0.0
+    """What extremes cost in training (:func:`cost_of`), and so what the critics expect less of them."""
 
     def normalised(self, observation: Floats) -> Floats:
         """Return an observation in standard deviations from the mean, at most five."""
@@ -79,7 +79,7 @@ class Trained(NamedTuple):
         if not self.critics:
             return None
         x = np.concatenate((self.normalised(observation), action.astype(np.float32)))
-        return min(float(apply(critic, x)[0]) for critic in self.critics) + cost_of(action)
+        return min(float(apply(critic, x)[0]) for critic in self.critics) + cost_of(action, self.caution)
 
 
 def constant(action: Floats, actions: str, provenance: dict[str, Any]) -> Trained:
@@ -102,7 +102,9 @@ def save(trained: Trained, path: Path) -> int:
     for name, network in _networks(trained):
         for layer, (weight, bias) in enumerate(network):
             arrays |= {f"{name}.{layer}.weight": weight, f"{name}.{layer}.bias": bias}
-    head = {"format": FORMAT, "actions": trained.actions, "provenance": trained.provenance}
+    head = {
+        "format": FORMAT, "actions": trained.actions, "caution": trained.caution, "provenance": trained.provenance
+    }  # fmt: skip
     arrays["head"] = np.frombuffer(json.dumps(head, allow_nan=False).encode(), np.uint8)
     try:
         with path.open("wb") as file:
@@ -135,6 +137,7 @@ def load(path: Path) -> Trained:
             low=arrays["low"],
             high=arrays["high"],
             provenance=head["provenance"],
+            caution=float(head["caution"]),
         )
     except OSError as error:
         raise UsageError(f"policy {path} cannot be read: {error.strerror or error}; check the path") from None

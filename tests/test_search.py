@@ -43,6 +43,7 @@ def test_a_policy_is_written_with_all_that_it_came_from(found: Path) -> None:
     provenance = load(found).provenance
     assert provenance["data"] == [["synthetic:drift", {}]]
     assert (provenance["seed"], provenance["mean_sizes"], provenance["learner"]) == (1, [4], "sac")
+    assert load(found).caution == provenance["caution"] == 0.1
     assert {"numpy", "torch", "stable-baselines3", "gymnasium", "scall-stream"} <= provenance["versions"].keys()
     assert [step for step, *_ in provenance["learning_curve"]] == [0, 32, 48]
     assert json.loads(json.dumps(provenance)) == provenance
@@ -81,6 +82,7 @@ def test_random_search_is_a_learner_too(tmp_path: Path, capsys: Told) -> None:
     ("more", "told"),
     [
         (("--steps", "0"), "--steps 0: give at least 1"),
+        (("--caution", "-1"), "--caution -1: give a cost from 0 to 1"),
         (("--held-out", "1"), "--held-out 1: give a share between 0 and 1"),
         (("--held-out", "0.01"), "--held-out 0.01: no window of 10 of synthetic:drift; give a larger share"),
         (("--mean-sizes", "4,x"), "--mean-sizes: 'x' is not a size"),

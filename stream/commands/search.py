@@ -64,6 +64,11 @@ def add(commands: Any) -> None:
         help="parts of an observation that the agent learns from, such as room,drift,quality; with more it tells "
         "streams apart, and does worse on those that it has not seen (room)",
     )  # fmt: skip
+    option(
+        "--caution", type=float, default=0.1, metavar="COST",
+        help="what an action farthest from the middle costs in training, 0.1 being 10 %% of NDCG; less where the "
+        "policy is to act on the streams that it is trained on (0.1)",
+    )  # fmt: skip
     option("--seed", type=int, default=1, metavar="N", help="same seed, same data: same policy (1)")
     option("--logs", type=Path, metavar="DIR", help="folder for logs that TensorBoard reads")
     option("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting below")
@@ -82,7 +87,11 @@ def search(options: argparse.Namespace) -> int:
         raise UsageError(f"scall search needs {error.name}: pip install 'scall-stream[agent]'") from None
     common = _environment(options)
     whole = EmbeddingSizes(**common)
-    plan = sac.Plan(options.steps, options.evaluate_every, options.patience, options.seed, options.logs, _seen(options))
+    plan = sac.Plan(
+        *(options.steps, options.evaluate_every, options.patience, options.seed, options.logs),
+        _seen(options),
+        options.caution,
+    )
     with SearchProgress(options.steps, quiet=options.quiet) as progress:
         progress.say(f"living through {whole.num_scenes} scenes, {options.lives} times each")
         env = whole.within(0, 1 - options.held_out)
@@ -147,6 +156,8 @@ def _check(options: argparse.Namespace) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(options, name)}: give at least {least}")
     if not 0 < options.held_out < 1:
         raise UsageError(f"--held-out {options.held_out:g}: give a share between 0 and 1")
+    if not 0 <= options.caution <= 1:
+        raise UsageError(f"--caution {options.caution:g}: give a cost from 0 to 1")
     try:
         options.out.open("ab").close()
     except OSError as error:
@@ -190,6 +201,7 @@ def _provenance(options: argparse.Namespace, common: dict[str, Any], scores: lis
         **given,
         "held_out": options.held_out,
         "seen": _seen(options),
+        "caution": options.caution,
         "steps": options.steps,
         "seed": options.seed,
         "versions": versions() | {name: version(name) for name in _PACKAGES},

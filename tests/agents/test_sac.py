@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from agents import sac, trained
+from agents import sac
 from agents.sac import Plan, Score, Trial, evaluate, freeze, search_at_random, thaw, train
-from agents.trained import load, save
+from agents.trained import cost_of, load, save
 from stream.core.observation import OBSERVATION_LENGTH, PARTS
 
 Floats = NDArray[np.float32]
@@ -85,12 +85,12 @@ def test_a_frozen_policy_acts_as_the_model_does(model: Any) -> None:
 def test_frozen_critics_tell_returns_in_the_environments_own_scale(model: Any) -> None:
     import torch
 
-    frozen = freeze(model, "scall")
+    frozen = freeze(model, "scall")._replace(caution=0.5)
     for observation in observations():
         action = frozen.act(observation)
         normalised = torch.as_tensor(frozen.normalised(observation)[None])
         values = model.critic(normalised, torch.as_tensor(action[None]))
-        expected = min(float(value.detach()) for value in values) / sac.REWARD_SCALE + trained.cost_of(action)
+        expected = min(float(value.detach()) for value in values) / sac.REWARD_SCALE + cost_of(action, 0.5)
         assert frozen.worth(observation, action) == pytest.approx(expected, abs=1e-5)
 
 
@@ -135,11 +135,11 @@ def test_experience_alone_teaches_something(monkeypatch: pytest.MonkeyPatch) -> 
     assert taught[0].reward > middle.reward + 0.02
 
 
-def learnt_where_nothing_pays(monkeypatch: pytest.MonkeyPatch, cost: float) -> Floats:
+def learnt_where_nothing_pays(monkeypatch: pytest.MonkeyPatch, caution: float) -> Floats:
     """Return how far from the middle an agent's numbers are, whose experience is that no action is worth anything."""
-    monkeypatch.setattr(trained, "COST_OF_EXTREMES", cost)
     monkeypatch.setattr(sac, "FIRST_UPDATES", 600)
-    random, plan = np.random.default_rng(1), Plan(steps=4, evaluate_every=4, patience=1, seed=1)
+    random = np.random.default_rng(1)
+    plan = Plan(steps=4, evaluate_every=4, patience=1, seed=1, caution=caution)
     experience = []
     for _ in range(800):
         seen = random.uniform(-0.1, 0.1, (2, OBSERVATION_LENGTH)).astype(np.float32)
@@ -150,9 +150,8 @@ def learnt_where_nothing_pays(monkeypatch: pytest.MonkeyPatch, cost: float) -> F
 
 
 def test_an_agent_leaves_the_middle_only_for_what_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = trained.COST_OF_EXTREMES
-    assert (learnt_where_nothing_pays(monkeypatch, usual) < 0.2).all()
-    assert (learnt_where_nothing_pays(monkeypatch, -usual) > 0.5).all()
+    assert (learnt_where_nothing_pays(monkeypatch, sac.CAUTION) < 0.2).all()
+    assert (learnt_where_nothing_pays(monkeypatch, -sac.CAUTION) > 0.5).all()
 
 
 def test_what_the_agent_does_not_learn_from_does_not_move_it(model: Any) -> None:

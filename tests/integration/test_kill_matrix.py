@@ -49,8 +49,14 @@ def test_neither_with_another_client_and_several_partitions(broker: Broker, laun
 def test_a_service_that_breaks_its_promises_is_found_out(
     broker: Broker, launcher: Launcher, tmp_path: Path, sabotage: str
 ) -> None:
-    lost, doubled, complaints = run(broker, launcher, tmp_path, Plan(4, seed=13, sabotage=sabotage)).findings
-    print(lost, doubled, *complaints, sep="\n")
     is_lost = sabotage in ("trusts the broker", "loses letters")
+    # Four kills may all fall where there was nothing to break since the last checkpoint: then four others are tried.
+    for seed in (13, 14, 15):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        lost, doubled, complaints = run(broker, launcher, folder, Plan(4, seed=seed, sabotage=sabotage)).findings
+        print(seed, lost, doubled, *complaints, sep="\n")
+        if lost if is_lost else doubled:
+            break
     assert (lost if is_lost else doubled) > 0
     assert complaints
