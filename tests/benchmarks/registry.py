@@ -65,11 +65,11 @@ BENCHMARKS = {
             goals={"lost_or_doubled": 0, "violations": 0},
             libraries=("kafka-python",),
         ),
-        Benchmark("scaling", "tests.benchmarks.scaling:scaling", 330, 15),
+        Benchmark("scaling", "tests.benchmarks.scaling:scaling", 270, 15),
         Benchmark(
             "learning_peers",
             "tests.benchmarks.peers_speed:learning_peers",
-            600,
+            300,
             20,
             libraries=("river", "vowpalwabbit", "torch", "fbgemm-gpu-cpu", "implicit"),
         ),
@@ -90,7 +90,7 @@ BENCHMARKS = {
         Benchmark(
             "scall_protocol",
             "tests.benchmarks.protocol:scall_protocol",
-            60,
+            120,
             15,
             goals={"recall_at_20": 0.2236, "ndcg_at_20": 0.0981, "seconds": 25},
         ),
