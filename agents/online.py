@@ -10,9 +10,9 @@ from gymnasium import spaces
 from stable_baselines3 import SAC
 
 from agents.policy import Observation, last_reward
-from agents.sac import HYPER, REWARD_SCALE, Env, logger_to, thaw
+from agents.sac import HYPER, Env, learner_reward, logger_to, thaw
 from agents.scall import ScallPolicy
-from agents.trained import Floats, Trained, cost_of
+from agents.trained import Floats, Trained
 from stream.core.observation import OBSERVATION_LENGTH
 
 MEMORY: Final = 1_000
@@ -75,10 +75,10 @@ class OnlineScallPolicy(ScallPolicy):
         self._lead_of_late = _FORGETTING * expected + (1 - _FORGETTING) * lead
         if self._before is None:
             return
-        gain = (lead - expected) / _TYPICAL_NDCG - cost_of(self._before[1], self._trained.caution)
-        reward = np.array([REWARD_SCALE * gain])
+        before, action = self._before
+        reward = learner_reward((lead - expected) / _TYPICAL_NDCG, action, self._trained.caution)
         buffer = self._model.replay_buffer
-        buffer.add(self._before[0], normalised, self._before[1], reward, np.zeros(1), [{}])
+        buffer.add(before, normalised, action, np.array([reward]), np.zeros(1), [{}])
         if buffer.size() >= FIRST:
             with _own_randomness(self._randomness) as randomness:
                 self._model.train(GRADIENT_STEPS, batch_size=min(buffer.size(), HYPER["batch_size"]))

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.wrappers import TransformObservation, TransformReward
+from gymnasium.wrappers import TransformObservation
 from numpy.typing import NDArray
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
@@ -94,7 +94,7 @@ class Watcher(Protocol):
     """Sees how a search goes on."""
 
     def step(self, number: int, reward: float) -> None:
-        """Note a step of training and its reward."""
+        """Note a step of training and its reward, in training by SAC less what the action costs."""
 
     def score(self, score: Score) -> None:
         """Note an evaluation."""
@@ -137,9 +137,9 @@ def train(
     It learns from ``experience`` first. Deterministic on one thread: same environments and plan, same policy.
     """
     torch.set_num_threads(1)
-    scaled: Any = TransformReward(_Costly(Monitor(env), plan.caution), lambda reward: REWARD_SCALE * float(reward))
+    rewarded: Any = _Rewarded(Monitor(env), plan.caution)
     mask = _mask_of(plan.seen)
-    masked: Any = TransformObservation(scaled, lambda seen: seen * mask, env.observation_space)
+    masked: Any = TransformObservation(rewarded, lambda seen: seen * mask, env.observation_space)
     normalised = VecNormalize(DummyVecEnv([lambda: masked]), norm_reward=False, clip_obs=5.0)
     model = SAC("MlpPolicy", normalised, seed=plan.seed, device="cpu", **HYPER)
     model.set_logger(logger_to(plan.log_dir))
@@ -153,8 +153,13 @@ def train(
     return selection.best, selection.scores
 
 
-class _Costly(gymnasium.Wrapper[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]):
-    """Takes what an action costs from its reward."""
+def learner_reward(reward: float, action: Floats, caution: float) -> float:
+    """Return a reward as the learner gets it: less what the action costs, in the learner's scale."""
+    return REWARD_SCALE * (reward - cost_of(action, caution))
+
+
+class _Rewarded(gymnasium.Wrapper[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]):
+    """Gives rewards as the learner gets them."""
 
     def __init__(self, env: Env, caution: float) -> None:
         super().__init__(env)
@@ -162,7 +167,7 @@ class _Costly(gymnasium.Wrapper[NDArray[np.float32], NDArray[np.float32], NDArra
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, float(reward) - cost_of(action, self._caution), terminated, truncated, info
+        return observation, learner_reward(float(reward), action, self._caution), terminated, truncated, info
 
 
 def _mask_of(seen: Iterable[str]) -> NDArray[np.float32]:
@@ -181,9 +186,9 @@ def _learn_first(
         return
     normalised.obs_rms.update(np.stack([observation * mask for observation, *_ in experience]))
     for observation, action, reward, following in experience:
-        scaled = np.array([REWARD_SCALE * (reward - cost_of(action, caution))])
+        rewards = np.array([learner_reward(reward, action, caution)])
         seen, next_seen = observation[None] * mask, following[None] * mask
-        model.replay_buffer.add(seen, next_seen, action[None], scaled, np.zeros(1), [{}])
+        model.replay_buffer.add(seen, next_seen, action[None], rewards, np.zeros(1), [{}])
     model._current_progress_remaining = 1.0
     updates = max(FIRST_UPDATES, round(UPDATES_PER_WINDOW * len(experience)))
     model.train(updates, batch_size=model.batch_size)

@@ -43,7 +43,7 @@ def test_a_policy_is_written_with_all_that_it_came_from(found: Path) -> None:
     provenance = load(found).provenance
     assert provenance["data"] == [["synthetic:drift", {}]]
     assert (provenance["seed"], provenance["mean_sizes"], provenance["learner"]) == (1, [4], "sac")
-    assert load(found).caution == provenance["caution"] == 0.1
+    assert load(found).caution == provenance["caution"] == sac.CAUTION == 0.1
     assert {"numpy", "torch", "stable-baselines3", "gymnasium", "scall-stream"} <= provenance["versions"].keys()
     assert [step for step, *_ in provenance["learning_curve"]] == [0, 32, 48]
     assert json.loads(json.dumps(provenance)) == provenance

@@ -88,9 +88,13 @@ def search(options: argparse.Namespace) -> int:
     common = _environment(options)
     whole = EmbeddingSizes(**common)
     plan = sac.Plan(
-        *(options.steps, options.evaluate_every, options.patience, options.seed, options.logs),
-        _seen(options),
-        options.caution,
+        steps=options.steps,
+        evaluate_every=options.evaluate_every,
+        patience=options.patience,
+        seed=options.seed,
+        log_dir=options.logs,
+        seen=_seen(options),
+        caution=options.caution,
     )
     with SearchProgress(options.steps, quiet=options.quiet) as progress:
         progress.say(f"living through {whole.num_scenes} scenes, {options.lives} times each")

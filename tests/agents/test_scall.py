@@ -83,7 +83,7 @@ def test_a_number_outside_the_known_range_changes_no_other(trained: Trained) -> 
 
 def test_the_nearest_known_action_is_not_taken_where_a_drop_is_expected_of_it(trained: Trained) -> None:
     far = np.full(3, -0.9, np.float32)
-    # Uniform sizes are the action (0, 1, 1): these critics love it.
+    # Uniform sizes are an action that ends in (1, 1): these critics love it.
     policy = ScallPolicy("scall", valued(trained, [0, 5.0, 5.0])._replace(low=far, high=far))
     assert policy.decide(seen()) == uniform_decision(seen())
     assert policy.trips == {"outside the known range": 1, "predicted drop": 1}
@@ -91,7 +91,7 @@ def test_the_nearest_known_action_is_not_taken_where_a_drop_is_expected_of_it(tr
 
 def test_a_predicted_drop_is_not_risked(trained: Trained) -> None:
     share, users, items = trained.act(seen())
-    # Uniform sizes are the action (0, 1, 1): these critics love or hate the users' share.
+    # These critics love or hate the users' share, and nothing else.
     for factor, is_risked in ((1.0 if share > 0 else -1.0, True), (-5.0 if share > 0 else 5.0, False)):
         policy = ScallPolicy("scall", valued(trained, [factor, 0, 0]))
         assert (policy.decide(seen()) == uniform_decision(seen())) is not is_risked
