@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median
@@ -170,12 +170,8 @@ def poll_kafka_python(broker: Broker, topic: str, num: int) -> float:
     partition = PythonPartition(topic, 0)
     consumer.assign([partition])
     consumer.seek(partition, 0)
-    got, begin_s = 0, time.perf_counter()
-    while got < num:
-        got += sum(len(records) for records in consumer.poll(timeout_ms=1000).values())
-    rate = got / (time.perf_counter() - begin_s)
-    consumer.close()
-    return rate
+    with closing(consumer):
+        return polling(lambda: sum(map(len, consumer.poll(timeout_ms=1000).values())), num)
 
 
 def poll_librdkafka(broker: Broker, topic: str, num: int) -> float:
@@ -183,13 +179,18 @@ def poll_librdkafka(broker: Broker, topic: str, num: int) -> float:
     options = {"bootstrap.servers": broker.bootstrap, "group.id": "bare", "fetch.queue.backoff.ms": 5}
     consumer = Consumer(options | {"enable.auto.commit": False})
     consumer.assign([ConfluentPartition(topic, 0, 0)])
-    got, begin_s = 0, 0.0
+    with closing(consumer):
+        return polling(lambda: len(consumer.consume(1000, 1.0)), num)
+
+
+def polling(poll: Callable[[], int], num: int) -> float:
+    """Return the records a second of a poll called until so many were had; from the first records on, as in a watch."""
+    while not (first := poll()):
+        pass
+    got, begin_s = first, time.perf_counter()
     while got < num:
-        got += len(consumer.consume(1000, 1.0))
-        begin_s = begin_s or time.perf_counter()
-    rate = got / (time.perf_counter() - begin_s)
-    consumer.close()
-    return rate
+        got += poll()
+    return (got - first) / (time.perf_counter() - begin_s)
 
 
 def kafka_python(broker: Broker, num: int, runs: int) -> Figures:
