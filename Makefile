@@ -68,7 +68,7 @@ kill-matrix: .venv/installed-tests
 	touch $@
 
 .venv/installed-bench: .venv/installed-tests
-	$(PIP) --editable '.[test,bench-peers]' || echo "Some peers cannot be installed here; their rows will say so."
+	$(PIP) --editable '.[test,bench]' || echo "Some peers cannot be installed here; their rows will say so."
 	touch $@
 
 clean:

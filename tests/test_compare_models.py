@@ -177,5 +177,5 @@ def test_a_missing_library_is_told_with_what_installs_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "implicit", None)
     told = refusal(capsys, "synthetic:drift", "--models", "scall,als", "--out", str(tmp_path / "out"))
-    assert "pip install 'scall-stream[bench]'" in told
+    assert "pip install 'scall-stream[peers]'" in told
     assert not (tmp_path / "out").exists()

@@ -72,7 +72,7 @@ def check_installed(names: list[str]) -> None:
         except ImportError:
             wanted = [name for name in names if name in _LIBRARIES[library]]
             raise UsageError(
-                f"--models {', '.join(wanted)}: the library {library} is missing; pip install 'scall-stream[bench]'"
+                f"--models {', '.join(wanted)}: the library {library} is missing; pip install 'scall-stream[peers]'"
             ) from None
 
 

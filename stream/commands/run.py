@@ -39,8 +39,11 @@ from stream.ports import Host, Reporter
 from stream.service_settings import Kafka, Service
 from stream.settings_file import load_service
 
-_SWITCH_S: Final = 0.0002
-"""How long the reader may keep the interpreter from the learner, whose kernels are many and short."""
+_SWITCH_S: Final = 0.00001
+"""How long the reader may keep the interpreter from the learner, whose kernels are many and short.
+
+With 0.2 ms, 4 % fewer records a second were learnt over kafka-python, and 6 % fewer over librdkafka.
+"""
 _STANDBY_S: Final = 0.2
 _MAX_WINDOWS: Final = 100
 _LIBRDKAFKA: Final = "librdkafka"

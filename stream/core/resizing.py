@@ -13,6 +13,7 @@ from numba import njit
 from stream.core.arena import fill_payload, frequency_bucket, slots_of
 from stream.core.event import ITEM, USER
 from stream.core.memory import ARENA_TOP, COMPACTIONS, NUM_FREQUENCY_BUCKETS, USER_WORDS, Memory
+from stream.core.moving import move_words
 
 
 @njit(cache=True, nogil=True, _nrt=False)
@@ -98,8 +99,7 @@ def _resize_one(m: Memory, slot: int, side: int, limit: int, scale: float, num_i
     if target < size:
         m.words[offset + target] = -(size - target)
         return True
-    for i in range(1 + lead + size):
-        m.words[top + i] = m.words[offset - lead - 1 + i]
+    move_words(m.words, top, offset - lead - 1, 1 + lead + size)
     m.words[offset - lead - 1] = -(1 + lead + size)
     m.slots[slot].offset = top + 1 + lead
     m.counters[ARENA_TOP] = top + 1 + lead + target
@@ -122,8 +122,7 @@ def _sweep_down(m: Memory) -> int:
         lead = np.int64(m.slots[slot].lead)
         size = np.int64(m.slots[slot].size)
         kept = lead + min(size, np.int64(m.slots[slot].target))
-        for i in range(kept):
-            words[free + i] = words[source + 1 + i]
+        move_words(words, free, source + 1, kept)
         words[free + kept] = slot
         free += kept + 1
         source += 1 + lead + size
@@ -153,8 +152,7 @@ def _sweep_up(m: Memory, packed: int, scale: float, num_ids: int) -> None:
         size = min(np.int64(m.slots[slot].size), target)
         begin = source - 1 - lead - size
         header = total - target - lead - 1
-        for i in range(lead + size - 1, -1, -1):
-            words[header + 1 + i] = words[begin + i]
+        move_words(words, header + 1, begin, lead + size)
         words[header] = slot
         m.slots[slot].offset = header + 1 + lead
         m.slots[slot].size = target

@@ -162,8 +162,8 @@ def _share_out(distribution: Distribution, num_entities: int, spare_words: int, 
         scale = ideal_scale * min(1.0 + generosity, 1.0) / min(2.0 - generosity, 1.0)
         threshold = min(max(1.0 - generosity, 0.0), 1.0)
         # Rank r reaches z where its midpoint (r + 1/2) / n is within the share that survives to z.
-        reaching = np.floor(num_entities * distribution.survival((size - 1.0 + threshold) / scale) + 0.5)
-        return np.clip(reaching, 0, num_entities).astype(np.int64)
+        reaching = num_entities * distribution.survival((size + (threshold - 1.0)) / scale) + 0.5
+        return np.minimum(reaching.astype(np.int64), num_entities)
 
     fewer, more = np.zeros(len(size), np.int64), np.full(len(size), num_entities, np.int64)
     low, high = -1.0, 2.0

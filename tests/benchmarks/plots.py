@@ -10,8 +10,9 @@ from stream.adapters.drawing import HEIGHT, WIDTH, Label, color, draw, label_end
 from stream.adapters.page_style import STYLE
 from stream.adapters.units import bytes_text, count_text
 from tests.benchmarks.entries import Entries, Figures
+from tests.benchmarks.equal_bytes import DEFAULT_PLAN
 from tests.benchmarks.peer_results import OURS, QUALITY_STREAMS
-from tests.benchmarks.tables import STREAM_NAMES, duration
+from tests.benchmarks.tables import duration, stream_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,13 +151,13 @@ def quality_of(stream: str) -> Callable[[Figures], str | None]:
                 name = row["model"].removeprefix(OURS).rsplit(" at ", 1)[0] if row["budget_bytes"] else row["model"]
                 found.setdefault(name, []).append((row["bytes"], row["recall_at_20"][0]))
         lines = [Line(name, *zip(*sorted(points), strict=True)) for name, points in found.items() if name in DRAWN]
-        title = f"Recall@20 by bytes, {STREAM_NAMES.get(stream, stream)}"
+        title = f"Recall@20 by bytes, {stream_name(stream)}"
         return log_log(f"quality-{stream}", title, lines, bytes_text, lambda y: f"{y:.2f}") if lines else None
 
     return drawn
 
 
-DRAWN = ("uniform/powerlaw:1@0.3", "scall", "cooccurrence", "als-recent", "itemknn-recent", "popularity")
+DRAWN = (DEFAULT_PLAN, "scall", "cooccurrence", "als-recent", "itemknn-recent", "popularity")
 """Plans and peers that are drawn; all are in the table."""
 
 

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from stream.__main__ import main
+from tests.benchmarks.runs import run_scall
 from tests.benchmarks.streams import DATA, STREAMS
 
 POLICIES: Final = ("uniform", "uniform/powerlaw:1@0.3", "scall")
@@ -20,15 +20,12 @@ def scall_protocol(quick: bool = False) -> Any:
     """Return Recall@20, NDCG@20 and seconds of a run of every plan of ours, and of two peers."""
     file = next(stream.file for stream in STREAMS if stream.name == "movietweetings")
     with tempfile.TemporaryDirectory() as out:
-        status = main(
-            [
-                *("compare", str(DATA / file), "--protocol", "scall", "--core", "10", "--window", "growth:600"),
-                *("--mean-sizes", "8", "--seeds", "1" if quick else "3", "--quiet", "--out", out),
-                *("--policies", ",".join(POLICIES[:1] if quick else POLICIES)),
-                *("--models", "scall,popularity" if quick else "scall,popularity,cooccurrence"),
-            ]
+        run_scall(
+            *("compare", str(DATA / file), "--protocol", "scall", "--core", "10", "--window", "growth:600"),
+            *("--mean-sizes", "8", "--seeds", "1" if quick else "3", "--quiet", "--out", out),
+            *("--policies", ",".join(POLICIES[:1] if quick else POLICIES)),
+            *("--models", "scall,popularity" if quick else "scall,popularity,cooccurrence"),
         )
-        assert status == 0
         found = json.loads(Path(out, "segments.json").read_text())
     rows = [
         {

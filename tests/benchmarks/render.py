@@ -1,7 +1,7 @@
-"""Brings the README's tables and the plots up to date with benchmarks.json: ``python -m tests.benchmarks.render``.
+"""Brings the tables and plots of the documents up to date: ``python -m tests.benchmarks.render``.
 
-A table stands between ``<!-- benchmark:NAME -->`` and ``<!-- end -->``; what is between them is written here, the rest
-of the README by hand.
+A table stands between ``<!-- benchmark:NAME -->`` and ``<!-- end -->``; what is between them is written here, from
+benchmarks.json, and the rest of both by hand.
 """
 
 import re
@@ -10,9 +10,11 @@ from pathlib import Path
 from tests.benchmarks import peer_results, results
 from tests.benchmarks import plots as drawn
 from tests.benchmarks.entries import KEPT, ROOT, Entries, read_entries
+from tests.benchmarks.summary import SUMMARY
 from tests.benchmarks.tables import Table, markdown
 
-README = ROOT / "README.md"
+DOCUMENTS = (ROOT / "README.md", Path(__file__).with_name("README.md"))
+"""What users read first, and all results with how they were had."""
 PLOTS = Path(__file__).with_name("plots")
 TABLES: dict[str, Table] = {
     "speed": results.SPEED,
@@ -23,8 +25,10 @@ TABLES: dict[str, Table] = {
     "peers-speed": peer_results.SPEEDS,
     "peers-ratios": peer_results.RATIOS,
     "memory": peer_results.MEMORY,
+    "by-peer": peer_results.BY_PEER,
     "equal-bytes": peer_results.EQUAL_BYTES,
     "scall-protocol": peer_results.PROTOCOL,
+    "summary": SUMMARY,
 }
 _BLOCK = re.compile(r"(<!-- benchmark:(?P<name>[^ ]+) -->\n).*?(?P<end><!-- end -->|(?=<!-- benchmark:)|\Z)", re.DOTALL)
 
@@ -38,17 +42,18 @@ def with_tables(text: str, entries: Entries) -> str:
     def block(found: re.Match[str]) -> str:
         name = found["name"]
         if name not in TABLES:
-            raise ValueError(f"README.md has a table benchmark:{name}: there are {', '.join(TABLES)}")
+            raise ValueError(f"there is no table benchmark:{name}: there are {', '.join(TABLES)}")
         if not found["end"]:
-            raise ValueError(f"README.md: the table benchmark:{name} has no <!-- end -->")
+            raise ValueError(f"the table benchmark:{name} has no <!-- end -->")
         return "\n".join([found[1], *markdown(TABLES[name], entries), "", found["end"]])
 
     return _BLOCK.sub(block, text)
 
 
 def write(entries: Entries) -> None:
-    """Write README and plots anew; a plot of which nothing was measured goes."""
-    README.write_text(with_tables(README.read_text(), entries))
+    """Write documents and plots anew; a plot of which nothing was measured goes."""
+    for document in DOCUMENTS:
+        document.write_text(with_tables(document.read_text(), entries))
     PLOTS.mkdir(exist_ok=True)
     wanted = drawn.plots(entries)
     for path in PLOTS.glob("*.svg"):

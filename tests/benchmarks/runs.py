@@ -20,10 +20,16 @@ def scall(*arguments: str) -> tuple[dict[str, Any], float]:
     """Run ``scall replay`` in a process of its own; return its report and the seconds it took."""
     with tempfile.TemporaryDirectory() as out:
         begin = time.perf_counter()
-        command = [sys.executable, "-m", "stream", "replay", *arguments, "--out", out, "--quiet"]
-        subprocess.run(command, check=True)
+        run_scall("replay", *arguments, "--out", out, "--quiet")
         seconds = time.perf_counter() - begin
         return json.loads((Path(out) / "report.json").read_text()), seconds
+
+
+def run_scall(*arguments: str) -> None:
+    """Run a command in a process of its own; raises :class:`RuntimeError` with what it said last, where it fails."""
+    done = subprocess.run([sys.executable, "-m", "stream", *arguments], stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"])[-1])
 
 
 def churn(quick: bool = False) -> dict[str, Any]:

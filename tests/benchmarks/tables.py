@@ -11,8 +11,16 @@ STREAM_NAMES = {
     "retail": "online retail",
     "movietweetings": "film tweets",
     "globo": "news",
-    "synthetic:drift": "`drift`",
 }
+
+
+def stream_name(name: str) -> str:
+    """Return what a stream is called in a table.
+
+    >>> stream_name("globo"), stream_name("churn")
+    ('news', '`churn`')
+    """
+    return STREAM_NAMES.get(name, f"`{name.removeprefix('synthetic:')}`")
 
 
 NOT_MEASURED = "not measured"
@@ -136,7 +144,7 @@ def by_stream(values: Mapping[str, float], text: Callable[[float], str]) -> str:
     '0.75 news, 0.5 MovieLens'
     """
     order = sorted(values, key=lambda name: -values[name])
-    return ", ".join(f"{text(values[name])} {STREAM_NAMES.get(name, name)}" for name in order)
+    return ", ".join(f"{text(values[name])} {stream_name(name)}" for name in order)
 
 
 def span(values: Iterable[float]) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.benchmarks.entries import Entries, Entry
-from tests.benchmarks.peer_results import EQUAL_BYTES, MEMORY, PROTOCOL, RATIOS, SIZES, SPEEDS
+from tests.benchmarks.peer_results import BY_PEER, COMPARED, EQUAL_BYTES, MEMORY, PROTOCOL, RATIOS, SIZES, SPEEDS
 from tests.benchmarks.plots import memory, quality_of
 from tests.benchmarks.registry import BENCHMARKS
 from tests.benchmarks.tables import Table
@@ -42,16 +42,15 @@ def test_a_peers_speed_is_told_with_its_spread_and_one_that_is_missing_says_why(
 
 def test_a_ratio_below_its_goal_is_bold() -> None:
     def ratio(plain: float | None) -> dict[str, Any]:
-        return {"goal": 2, "ours, plain, uniform": plain, "ours, full, uniform": 0.5}
+        return {"goal": 2} | dict.fromkeys(COMPARED, 0.5) | {"ours, plain, uniform": plain}
 
     figures = {
         "rows": [],
         "ratios": [{"k": k, "theirs at 1": ratio(plain)} for k, plain in zip(SIZES, (3, 1, None), strict=True)],
     }
-    assert rows_of(RATIOS, figures) == [
-        ("ours, plain, uniform, over theirs at 1", "2 x", "3 x", "**1 x**", "not installed"),
-        ("ours, full, uniform, over theirs at 1", "2 x", "**0.5 x**", "**0.5 x**", "**0.5 x**"),
-    ]
+    first, *others = rows_of(RATIOS, figures)
+    assert first == ("ours, plain, uniform, over theirs at 1", "2 x", "3 x", "**1 x**", "not installed")
+    assert others == [(f"{ours}, over theirs at 1", "2 x", *["**0.5 x**"] * 3) for ours in COMPARED[1:]]
 
 
 def memory_row(name: str, stopped: str | None) -> dict[str, Any]:
@@ -104,6 +103,32 @@ def test_quality_has_a_row_for_each_plan_by_budget_then_the_peers_and_the_best_i
     assert svg is not None
     assert ">popularity<" in svg
     assert quality_of("retail")(figures) is None
+
+
+def test_every_peer_but_the_oracle_stands_beside_the_default_plan_in_its_bytes_and_bold_where_that_is_worse() -> None:
+    peers = [
+        quality_row("als", 0.05, None) | {"bytes": 3 * MIB},
+        quality_row("bpr", 0.35, None) | {"bytes": 2 * MIB},
+        quality_row("popularity", 0.01, None) | {"bytes": 1000},
+        quality_row("oracle", 0.9, None) | {"bytes": 0},
+    ]
+    ours = {peer: quality_row("scall in 2 MiB", 0.32, 2 * MIB) for peer in ("als", "bpr")}
+    assert rows_of(BY_PEER, {"retail": {"rows": peers, "in_peers_bytes": ours}}) == [
+        ("als", "", ".050 in 3 MiB; .320", *[""] * 5),
+        ("bpr", "", ".350 in 2 MiB; **.320**", *[""] * 5),
+        ("popularity", "", ".010 in 1000 B", *[""] * 5),
+    ]
+
+
+def test_the_oracle_is_not_the_best_and_a_policy_is_shown_at_few_sizes() -> None:
+    rows = [quality_row(f"scall bandit at {words} words", 0.2, 10) for words in (4, 8)]
+    rows += [quality_row("scall scall at 16 words", 0.3, 10), quality_row("oracle", 0.6, None)]
+    nothing = ("",) * 6
+    assert rows_of(EQUAL_BYTES, {"ml100k": {"rows": rows}}) == [
+        ("ours, bandit at 4 words", ".200 ± .015", *nothing),
+        ("ours, scall at 16 words", "**.300**", *nothing),
+        ("oracle", ".600 ± .015", *nothing),
+    ]
 
 
 def test_under_their_protocol_a_plan_that_is_worse_than_their_code_or_too_slow_is_bold() -> None:

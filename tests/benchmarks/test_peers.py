@@ -127,7 +127,7 @@ def test_a_missing_library_is_a_row_that_says_why(monkeypatch: pytest.MonkeyPatc
     assert [row["name"] for row in missing_rows] == [plan.name for plan in PLANS]
     for row in missing_rows:
         assert row["missing"].startswith(f"{PEERS[row['name']].library} does not load (No module named")
-        assert "bench-peers" in row["missing"]
+        assert "scall-stream[bench]" in row["missing"]
         assert "\n" not in row["missing"]
     ours = [row for row in figures["rows"] if "missing" not in row]
     assert [(row["events"], row["missed_events"]) for row in ours] == [(20_000, 0)] * 4

@@ -1,6 +1,7 @@
-"""README and plots say what benchmarks.json says, and nothing else."""
+"""The documents and their plots say what benchmarks.json says, and nothing else."""
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -27,8 +28,9 @@ def entries(rate: int | None, why: str | None = None) -> Entries:
     return {"learning": Entry(figures=figures, why=why, goals={"rate": 5}, measured_at="2026-11-22T10:00:00+00:00")}
 
 
-def test_the_readme_agrees_with_the_figures() -> None:
-    text = render.README.read_text()
+@pytest.mark.parametrize("document", render.DOCUMENTS, ids=lambda path: path.parent.name)
+def test_the_documents_agree_with_the_figures(document: Path) -> None:
+    text = document.read_text()
     assert text == render.with_tables(text, KEPT_ENTRIES), AGAIN
 
 
@@ -37,8 +39,9 @@ def test_the_plots_agree_with_the_figures() -> None:
     assert found == plots(KEPT_ENTRIES), AGAIN
 
 
-def test_what_is_edited_by_hand_is_noticed() -> None:
-    text = render.README.read_text()
+@pytest.mark.parametrize("document", render.DOCUMENTS, ids=lambda path: path.parent.name)
+def test_what_is_edited_by_hand_is_noticed(document: Path) -> None:
+    text = document.read_text()
     for name in re.findall(r"<!-- benchmark:(.+) -->", text):
         begin = text.index(f"<!-- benchmark:{name} -->")
         digit = re.compile(r"\d").search(text, text.index("|---|", begin))
@@ -57,7 +60,7 @@ def test_prose_is_left_alone() -> None:
 
 
 def test_a_block_that_is_no_table_or_has_no_end_is_refused() -> None:
-    with pytest.raises(ValueError, match="has a table benchmark:sped: there are speed, service"):
+    with pytest.raises(ValueError, match="no table benchmark:sped: there are speed, service"):
         render.with_tables("<!-- benchmark:sped -->\n<!-- end -->", {})
     with pytest.raises(ValueError, match="the table benchmark:speed has no <!-- end -->"):
         render.with_tables("<!-- benchmark:speed -->\n\n<!-- benchmark:service -->\n<!-- end -->", {})

@@ -47,7 +47,7 @@ def missing(name: str) -> str | None:
         import_module(f"{PACKAGE}.{peer.module}")
     except (ImportError, OSError) as error:
         reason = str(error).splitlines()[0]
-        return f"{peer.library} does not load ({reason}); pip install 'scall-stream[bench-peers]' -c constraints.txt"
+        return f"{peer.library} does not load ({reason}); pip install 'scall-stream[bench]' -c constraints.txt"
     return None
 
 
