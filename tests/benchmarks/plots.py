@@ -11,7 +11,7 @@ from stream.adapters.page_style import STYLE
 from stream.adapters.units import bytes_text, count_text
 from tests.benchmarks.entries import Entries, Figures
 from tests.benchmarks.equal_bytes import DEFAULT_PLAN
-from tests.benchmarks.peer_results import OURS, QUALITY_STREAMS
+from tests.benchmarks.quality_results import OURS, QUALITY_STREAMS
 from tests.benchmarks.tables import duration, stream_name
 
 if TYPE_CHECKING:

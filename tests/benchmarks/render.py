@@ -7,7 +7,7 @@ benchmarks.json, and the rest of both by hand.
 import re
 from pathlib import Path
 
-from tests.benchmarks import peer_results, results
+from tests.benchmarks import peer_results, quality_results, results
 from tests.benchmarks import plots as drawn
 from tests.benchmarks.entries import KEPT, ROOT, Entries, read_entries
 from tests.benchmarks.summary import SUMMARY
@@ -25,8 +25,10 @@ TABLES: dict[str, Table] = {
     "peers-speed": peer_results.SPEEDS,
     "peers-ratios": peer_results.RATIOS,
     "memory": peer_results.MEMORY,
-    "by-peer": peer_results.BY_PEER,
-    "equal-bytes": peer_results.EQUAL_BYTES,
+    "by-peer": quality_results.BY_PEER,
+    "equal-bytes": quality_results.EQUAL_BYTES,
+    "by-budget": quality_results.BY_BUDGET,
+    "ablations": quality_results.ABLATED,
     "scall-protocol": peer_results.PROTOCOL,
     "summary": SUMMARY,
 }

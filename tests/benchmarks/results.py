@@ -4,7 +4,19 @@ from collections.abc import Iterator
 
 from stream.adapters.units import count_text
 from tests.benchmarks.entries import Entries, Figures
-from tests.benchmarks.tables import Goals, Row, Table, Told, by_stream, duration, percent, short, span, table_with_goals
+from tests.benchmarks.tables import (
+    Goals,
+    Row,
+    Table,
+    Told,
+    by_stream,
+    counted,
+    duration,
+    percent,
+    short,
+    span,
+    table_with_goals,
+)
 
 MIB = 2**20
 
@@ -153,7 +165,7 @@ def kills(figures: Figures, goals: Goals) -> Told:
     found = figures["kills"]
     lost, doubled, most = found["lost"], found["doubled"], goals["lost_or_doubled"]
     wrong = bool(found["complaints"])
-    more = f"in {found['kills']} kills; "
+    more = f"in {found['kills']} kills, {found['at_named_steps']} of them at {found['named_steps']} named steps; "
     more += f"wrong: {found['complaints'][0]}" if wrong else "parameters bit-identical"
     return Told(f"{lost} lost, {doubled} doubled", lost + doubled > most or wrong, more)
 
@@ -185,9 +197,10 @@ def soak(figures: Figures, goals: Goals) -> Told:
     faults = found["faults"]
     growth = ", ".join(f"{name} {mib:+.1f} MiB" for name, mib in found["growth_mib"].items())
     text = (
-        f"{found['minutes']:g} minutes with {faults.get('kill', 0)} kills, {faults.get('fill disk', 0)} full disks and "
-        f"{faults.get('pause broker', 0)} pauses of the broker: {found['violations']} violations in {found['looks']} "
-        f"looks; {growth or 'growth not told'}; {short(found['learnt'])} of {short(found['fed'])} events learnt once; "
+        f"{found['minutes']:g} minutes with {counted(faults.get('kill', 0), 'kill')}, "
+        f"{counted(faults.get('fill disk', 0), 'full disk')} and {counted(faults.get('pause broker', 0), 'pause')} of "
+        f"the broker: {counted(found['violations'], 'violation')} in {counted(found['looks'], 'look')}; "
+        f"{growth or 'growth not told'}; {short(found['learnt'])} of {short(found['fed'])} events learnt once; "
         f"{found['unanswered']} requests without answer or refusal"
     )
     wrong = found["violations"] + found["unanswered"] + abs(found["fed"] - found["learnt"])
@@ -222,7 +235,7 @@ SERVICE = table_with_goals(
             largest_checkpoint,
         ),
         Row(
-            "SIGKILL at 30 named steps and at random moments (`reliability`; `make kill-matrix N=300`)",
+            "SIGKILL at named steps and at random moments (`reliability`; `make kill-matrix N=300`)",
             "reliability",
             lambda _: "nothing lost or doubled",
             kills,

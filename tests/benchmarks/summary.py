@@ -6,8 +6,8 @@ from typing import Final
 from stream.adapters.units import bytes_text
 from tests.benchmarks.entries import Entries, Figures
 from tests.benchmarks.equal_bytes import DEFAULT_PLAN
-from tests.benchmarks.peer_results import QUALITY_STREAMS, peers_of, recall_text
 from tests.benchmarks.protocol import THEIRS
+from tests.benchmarks.quality_results import QUALITY_STREAMS, peers_of, recall_text
 from tests.benchmarks.results import MIB
 from tests.benchmarks.tables import NOT_MEASURED, Goals, Table, duration, percent, short, stream_name
 
@@ -50,7 +50,7 @@ def memory(figures: Figures) -> Iterator[Cells]:
     growth = {row["name"]: row["late_growth_bytes_per_million_events"] / MIB for row in rows}
     ours = growth.pop("ours")
     what = f"growth of resident memory a million events of new ids, second half of {short(figures['events'])}"
-    told = ", ".join(f"{mib:+.0f} MiB {name}" for name, mib in growth.items())
+    told = ", ".join(f"{mib:+.1f} MiB {name}" for name, mib in growth.items())
     yield what, worse(f"{ours:+.1f} MiB", if_so=ours > min(growth.values(), default=ours)), told
 
 

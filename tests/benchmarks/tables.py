@@ -128,6 +128,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / unit:.3g} {name}"
 
 
+def counted(num: int, thing: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "kill"), counted(0, "kill")
+    ('1 kill', '0 kills')
+    """
+    return f"{num} {thing}{'' if num == 1 else 's'}"
+
+
 def percent(share: float) -> str:
     """Return a share as a whole percentage.
 

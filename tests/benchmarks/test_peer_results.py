@@ -2,22 +2,11 @@
 
 from typing import Any
 
-from tests.benchmarks.entries import Entries, Entry
-from tests.benchmarks.peer_results import BY_PEER, COMPARED, EQUAL_BYTES, MEMORY, PROTOCOL, RATIOS, SIZES, SPEEDS
-from tests.benchmarks.plots import memory, quality_of
-from tests.benchmarks.registry import BENCHMARKS
-from tests.benchmarks.tables import Table
+from tests.benchmarks.made_up import rows_of
+from tests.benchmarks.peer_results import COMPARED, MEMORY, PROTOCOL, RATIOS, SIZES, SPEEDS
+from tests.benchmarks.plots import memory
 
 MIB = 2**20
-
-
-def rows_of(table: Table, figures: Any) -> list[tuple[str, ...]]:
-    goals = dict(BENCHMARKS[table.benchmarks[0]].goals)
-    entries: Entries = {table.benchmarks[0]: Entry(figures=figures, goals=goals, measured_at="2026-11-22")}
-    rows = list(table.rows(entries))
-    assert all(len(row) == len(table.header) for row in rows)
-    assert list(table.rows({})) == []
-    return rows
 
 
 def test_a_peers_speed_is_told_with_its_spread_and_one_that_is_missing_says_why() -> None:
@@ -80,55 +69,6 @@ def test_memory_under_churn_is_told_and_drawn_with_what_was_stopped() -> None:
     assert ">10k<" in svg
     assert ">7k<" not in svg
     assert memory({"rows": []}) is None
-
-
-def quality_row(model: str, recall: float, budget: int | None) -> dict[str, Any]:
-    interval = [recall, recall - 0.01, recall + 0.02]
-    return {"model": model, "recall_at_20": interval, "bytes": budget or 50, "budget_bytes": budget}
-
-
-def test_quality_has_a_row_for_each_plan_by_budget_then_the_peers_and_the_best_is_bold() -> None:
-    plans = [
-        quality_row(f"scall uniform/powerlaw:1@0.3 at {words} words", words / 100, 10 * words) for words in (4, 16)
-    ]
-    popularity = quality_row("popularity", 0.1, None)
-    figures = {"ml100k": {"rows": [*plans, popularity]}, "drift": {"rows": [popularity]}}
-    nothing = ("",) * 6
-    assert rows_of(EQUAL_BYTES, figures) == [
-        ("ours, uniform/powerlaw:1@0.3 at 16 words", "**.160**", *nothing),
-        ("ours, uniform/powerlaw:1@0.3 at 4 words", ".040 ± .015", *nothing),
-        ("popularity", ".100 ± .015", "", "", "", "", "**.100**", ""),
-    ]
-    svg = quality_of("ml100k")(figures)
-    assert svg is not None
-    assert ">popularity<" in svg
-    assert quality_of("retail")(figures) is None
-
-
-def test_every_peer_but_the_oracle_stands_beside_the_default_plan_in_its_bytes_and_bold_where_that_is_worse() -> None:
-    peers = [
-        quality_row("als", 0.05, None) | {"bytes": 3 * MIB},
-        quality_row("bpr", 0.35, None) | {"bytes": 2 * MIB},
-        quality_row("popularity", 0.01, None) | {"bytes": 1000},
-        quality_row("oracle", 0.9, None) | {"bytes": 0},
-    ]
-    ours = {peer: quality_row("scall in 2 MiB", 0.32, 2 * MIB) for peer in ("als", "bpr")}
-    assert rows_of(BY_PEER, {"retail": {"rows": peers, "in_peers_bytes": ours}}) == [
-        ("als", "", ".050 in 3 MiB; .320", *[""] * 5),
-        ("bpr", "", ".350 in 2 MiB; **.320**", *[""] * 5),
-        ("popularity", "", ".010 in 1000 B", *[""] * 5),
-    ]
-
-
-def test_the_oracle_is_not_the_best_and_a_policy_is_shown_at_few_sizes() -> None:
-    rows = [quality_row(f"scall bandit at {words} words", 0.2, 10) for words in (4, 8)]
-    rows += [quality_row("scall scall at 16 words", 0.3, 10), quality_row("oracle", 0.6, None)]
-    nothing = ("",) * 6
-    assert rows_of(EQUAL_BYTES, {"ml100k": {"rows": rows}}) == [
-        ("ours, bandit at 4 words", ".200 ± .015", *nothing),
-        ("ours, scall at 16 words", "**.300**", *nothing),
-        ("oracle", ".600 ± .015", *nothing),
-    ]
 
 
 def test_under_their_protocol_a_plan_that_is_worse_than_their_code_or_too_slow_is_bold() -> None:

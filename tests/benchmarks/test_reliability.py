@@ -15,7 +15,7 @@ from tests.kill_matrix.feeder import Feeder
 from tests.kill_matrix.findings import Tally, letters_by_reason
 from tests.kill_matrix.service import Service
 
-KILLS = {"kills": 60, "lost": 0, "doubled": 0, "complaints": []}
+KILLS = {"kills": 60, "at_named_steps": 40, "named_steps": 28, "lost": 0, "doubled": 0, "complaints": []}
 GOALS = {"lost_or_doubled": 0.0, "violations": 0.0}
 
 
@@ -27,9 +27,10 @@ def row(name: str, begin: str, figures: Figures) -> str:
 
 def test_nothing_lost_is_told_plainly_and_anything_lost_in_bold() -> None:
     fine = {"kills": KILLS, "soak": None}
-    assert row("service", "SIGKILL", fine).endswith("| 0 lost, 0 doubled in 60 kills; parameters bit-identical |")
+    told = "in 60 kills, 40 of them at 28 named steps;"
+    assert row("service", "SIGKILL", fine).endswith(f"| 0 lost, 0 doubled {told} parameters bit-identical |")
     lost = {"kills": KILLS | {"lost": 1, "complaints": ["at {0: 7}: learnt 6"]}, "soak": None}
-    assert row("service", "SIGKILL", lost).endswith("| **1 lost, 0 doubled** in 60 kills; wrong: at {0: 7}: learnt 6 |")
+    assert row("service", "SIGKILL", lost).endswith(f"| **1 lost, 0 doubled** {told} wrong: at {{0: 7}}: learnt 6 |")
 
 
 def test_every_kind_of_bad_record_has_a_row() -> None:

@@ -34,6 +34,12 @@ def test_the_documents_agree_with_the_figures(document: Path) -> None:
     assert text == render.with_tables(text, KEPT_ENTRIES), AGAIN
 
 
+def test_every_table_and_plot_is_shown_somewhere() -> None:
+    text = "".join(document.read_text() for document in render.DOCUMENTS)
+    assert set(re.findall(r"<!-- benchmark:(.+) -->", text)) == set(render.TABLES)
+    assert set(re.findall(r"plots/(.+)\.svg\)", text)) == set(plots(KEPT_ENTRIES))
+
+
 def test_the_plots_agree_with_the_figures() -> None:
     found = {path.stem: path.read_text() for path in render.PLOTS.glob("*")}
     assert found == plots(KEPT_ENTRIES), AGAIN

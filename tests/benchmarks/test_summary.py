@@ -40,7 +40,7 @@ def test_memory_that_grows_more_than_a_peers_is_bold() -> None:
 
     missing = {"name": "C", "missing": "no wheel"}
     figures = {"events": 5_000_000, "rows": [row("ours", 1), row("A", 30), row("B", 200), missing]}
-    assert rows_of("memory_under_churn", figures)[0][1:] == ("+1.0 MiB", "+30 MiB A, +200 MiB B")
+    assert rows_of("memory_under_churn", figures)[0][1:] == ("+1.0 MiB", "+30.0 MiB A, +200.0 MiB B")
     figures["rows"][1] = row("A", 0)
     assert rows_of("memory_under_churn", figures)[0][1] == "**+1.0 MiB**"
 
