@@ -17,8 +17,8 @@ def move_words(typing: Any, words: Any, to: Any, source: Any, num: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, values[0])
-        begin, end = (builder.gep(array.data, [value]) for value in values[1:3])
-        cgutils.raw_memmove(builder, begin, end, values[3], context.get_abi_sizeof(array.data.type.pointee))
+        there, here = (builder.gep(array.data, [place]) for place in values[1:3])
+        cgutils.raw_memmove(builder, there, here, values[3], context.get_abi_sizeof(array.data.type.pointee))
         return context.get_dummy_value()
 
     return types.void(words, types.intp, types.intp, types.intp), emit

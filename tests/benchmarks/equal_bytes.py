@@ -9,11 +9,12 @@ from typing import Any, Final, NamedTuple
 
 from agents.catalogue import NAMES
 from stream.adapters.units import bytes_text
+from stream.config import make_settings
 from tests.benchmarks.runs import run_scall
 from tests.benchmarks.streams import DATA, STREAMS
 
 Row = dict[str, Any]
-DEFAULT_PLAN: Final = "uniform/powerlaw:1@0.3"
+DEFAULT_PLAN: Final = make_settings({}).policy
 """The default policy: what peers are held against, for it is no choice in hindsight."""
 POLICIES: Final = (DEFAULT_PLAN, *(name for name in NAMES if ":" not in name))
 MEAN_SIZES: Final = (2, 4, 8, 16, 32, 64)

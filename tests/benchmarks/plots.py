@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ ENTITY_TIMES = {
 }
 _MOST_TICKS = 6
 """Where lines have more places than that, round numbers are marked instead."""
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 116, 32, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 136, 32, 26
 
 
 class Line(NamedTuple):
@@ -40,37 +40,43 @@ class Line(NamedTuple):
     y: Sequence[float]
 
 
-def log_log(
-    name: str,
-    title: str,
-    lines: Sequence[Line],
-    x_text: Callable[[float], str],
-    y_text: Callable[[float], str],
-) -> str:
-    """Return a drawing of lines with both axes in equal ratios: a straight line is a power law."""
+class Scale(NamedTuple):
+    """How an axis runs."""
+
+    text: Callable[[float], str]
+    """What a tick says."""
+    ticks: Callable[[float, float], list[float]]
+    """Round numbers from one no larger than the lowest to one no less than the highest."""
+    place: Callable[[Any], Any] = np.log10
+    """Where a number stands: in equal ratios, or else in equal steps."""
+
+
+def chart(name: str, title: str, lines: Sequence[Line], x: Scale, y: Scale, roles: Sequence[str] = ROLES) -> str:
+    """Return a drawing of lines; where both axes are in equal ratios, a straight one is a power law."""
 
     def paint(figure: "Figure") -> None:
         axes = panel(figure, _LEFT, _RIGHT, _TOP, _BOTTOM)
-        for role, line in zip(ROLES, lines, strict=False):
-            axes.plot(np.log10(line.x), np.log10(line.y), "o-", color=color(role), markersize=4)
+        for role, line in zip(roles, lines, strict=False):
+            axes.plot(x.place(line.x), y.place(line.y), "o-", color=color(role), markersize=4)
         points = np.unique(np.concatenate([line.x for line in lines]))
         if len(points) > _MOST_TICKS:
-            points = np.array([tick for tick in ticks_over(*points[[0, -1]]) if points[0] <= tick <= points[-1]])
-        axes.set_xticks(np.log10(points), [x_text(point) for point in points])
-        ticks = ticks_over(min(min(line.y) for line in lines), max(max(line.y) for line in lines))
-        margin = 0.02 * np.log10(ticks[-1] / ticks[0])
-        axes.set_ylim(np.log10(ticks[0]) - margin, np.log10(ticks[-1]) + margin)
-        rule_y(axes, np.log10(ticks).tolist(), [y_text(tick) for tick in ticks])
+            points = np.array([tick for tick in x.ticks(*points[[0, -1]]) if points[0] <= tick <= points[-1]])
+        axes.set_xticks(x.place(points), [x.text(point) for point in points])
+        ticks = y.ticks(min(min(line.y) for line in lines), max(max(line.y) for line in lines))
+        low, high = y.place(ticks[0]), y.place(ticks[-1])
+        margin = 0.02 * (high - low)
+        axes.set_ylim(low - margin, high + margin)
+        rule_y(axes, y.place(ticks).tolist(), [y.text(tick) for tick in ticks])
         axes.margins(x=0.05)
         axes.annotate(
             title, (0, 1), xytext=(4 - _LEFT, 12), xycoords="axes fraction", textcoords="offset points",
             color=color("ink"), fontsize=12,
         )  # fmt: skip
-        ends = [Label(np.log10(line.y[-1]), line.name, role) for role, line in zip(ROLES, lines, strict=False)]
+        ends = [Label(y.place(line.y[-1]), line.name, role) for role, line in zip(roles, lines, strict=False)]
         label_ends(axes, ends)
 
     words = "; ".join(
-        f"{line.name} " + ", ".join(f"{y_text(y)} at {x_text(x)}" for x, y in zip(line.x, line.y, strict=True))
+        f"{line.name} " + ", ".join(f"{y.text(b)} at {x.text(a)}" for a, b in zip(line.x, line.y, strict=True))
         for line in lines
     )
     return standalone(draw(name, f"{title}: {words}.", paint, HEIGHT))
@@ -88,6 +94,33 @@ def ticks_over(low: float, high: float) -> list[float]:
     first = max(place for place, tick in enumerate(ticks) if tick <= low)
     last = max(first + 1, min(place for place, tick in enumerate(ticks) if tick >= high))
     return ticks[first : last + 1]
+
+
+def powers_of_two(low: float, high: float) -> list[float]:
+    """Return powers of two around two numbers of bytes, every other one where there are many.
+
+    >>> powers_of_two(300 * 2**20, 1100 * 2**20) == [2.0**28, 2.0**29, 2.0**30, 2.0**31]
+    True
+    """
+    first, last = int(np.floor(np.log2(low))), int(np.ceil(np.log2(high)))
+    step = 1 if last - first < _MOST_TICKS else 2
+    return [2.0**power for power in range(first, last + step, step)]
+
+
+def steps_from_zero(low: float, high: float) -> list[float]:  # noqa: ARG001
+    """Return zero and the tenths, or fifths, up to one no less than the highest.
+
+    >>> steps_from_zero(0.1, 0.36), steps_from_zero(0.3, 0.79)
+    ([0.0, 0.1, 0.2, 0.3, 0.4], [0.0, 0.2, 0.4, 0.6, 0.8])
+    """
+    tenths = 1 if high <= 0.5 else 2
+    return [tenths * number / 10 for number in range(int(np.ceil(10 * high / tenths)) + 1)]
+
+
+EVENTS = ENTITIES = Scale(count_text, ticks_over)
+SECONDS = Scale(duration, ticks_over)
+BYTES = Scale(bytes_text, powers_of_two)
+RECALL = Scale(lambda y: f"{y:.1f}", steps_from_zero, np.asarray)
 
 
 def standalone(svg: str) -> str:
@@ -112,7 +145,8 @@ def checkpoint(figures: Figures) -> str | None:
     sizes = [row["bytes"] for row in rows]
     names = {"stall_ms": "stands still", "durable_after_ms": "durable"}
     lines = [Line(name, sizes, [row[key] / 1000 for row in rows]) for key, name in names.items()]
-    return log_log("checkpoint", "A checkpoint, by budget", lines, lambda size: budgets[round(size)], duration)
+    by_budget = Scale(lambda size: budgets[round(size)], powers_of_two)
+    return chart("checkpoint", "A checkpoint, by budget", lines, by_budget, SECONDS)
 
 
 def scaling_of(name: str, title: str, of: Mapping[str, str]) -> Callable[[Figures], str | None]:
@@ -124,7 +158,7 @@ def scaling_of(name: str, title: str, of: Mapping[str, str]) -> Callable[[Figure
             return None
         x = [point["entities"] for point in points]
         lines = [Line(f"{text} ^{exponents[key]:.2f}", x, [point[key] for point in points]) for key, text in of.items()]
-        return log_log(name, title, lines, count_text, duration)
+        return chart(name, title, lines, ENTITIES, SECONDS)
 
     return drawn
 
@@ -137,28 +171,39 @@ def memory(figures: Figures) -> str | None:
         if samples:
             x = [one["events"] for one in samples]
             lines.append(Line(row["name"], x, [one["resident_bytes"] for one in samples]))
-    return log_log("memory", "Resident memory, by events of new ids", lines, count_text, bytes_text) if lines else None
+    return chart("memory", "Resident memory, by events of new ids", lines, EVENTS, BYTES) if lines else None
 
 
 def quality_of(stream: str) -> Callable[[Figures], str | None]:
     """Return what draws recall against bytes: our plans as lines over their budgets, each peer as a point."""
 
     def drawn(figures: Figures) -> str | None:
-        rows = figures.get(stream, {"rows": []})["rows"]
         found: dict[str, list[tuple[float, float]]] = {}
-        for row in rows:
-            if row["recall_at_20"][0] > 0 and row["bytes"] > 0:
-                name = row["model"].removeprefix(OURS).rsplit(" at ", 1)[0] if row["budget_bytes"] else row["model"]
+        for row in figures.get(stream, {"rows": []})["rows"]:
+            name = row["model"].removeprefix(OURS).rsplit(" at ", 1)[0] if row["budget_bytes"] else row["model"]
+            if name in DRAWN:
                 found.setdefault(name, []).append((row["bytes"], row["recall_at_20"][0]))
-        lines = [Line(name, *zip(*sorted(points), strict=True)) for name, points in found.items() if name in DRAWN]
-        title = f"Recall@20 by bytes, {stream_name(stream)}"
-        return log_log(f"quality-{stream}", title, lines, bytes_text, lambda y: f"{y:.2f}") if lines else None
+        # Each model has its own colour, whichever are there.
+        shown = [(Line(text, *zip(*sorted(found[name]), strict=True)), role)
+                 for (name, text), role in zip(DRAWN.items(), ROLES, strict=True) if name in found]  # fmt: skip
+        if not shown:
+            return None
+        lines, roles = zip(*shown, strict=True)
+        title = f"Recall@20 by bytes, {stream_name(stream).strip('`')}"
+        return chart(f"quality-{stream}", title, lines, BYTES, RECALL, roles)
 
     return drawn
 
 
-DRAWN = (DEFAULT_PLAN, "scall", "cooccurrence", "als-recent", "itemknn-recent", "popularity")
-"""Plans and peers that are drawn; all are in the table."""
+DRAWN = {
+    DEFAULT_PLAN: "ours, default plan",
+    "uniform": "ours, uniform sizes",
+    "cooccurrence": "co-occurrence",
+    "als-recent": "ALS",
+    "itemknn-recent": "item-kNN",
+    "river-mf": "River BiasedMF",
+}
+"""Plans and peers that are drawn, and what they are called; all are in the table."""
 
 
 class Drawing(NamedTuple):

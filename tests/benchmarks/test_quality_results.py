@@ -29,7 +29,7 @@ def test_quality_has_a_row_for_each_plan_by_budget_then_the_peers_and_the_best_i
     ]
     svg = quality_of("ml100k")(figures)
     assert svg is not None
-    assert ">popularity<" in svg
+    assert ">ours, default plan<" in svg
     assert quality_of("retail")(figures) is None
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.benchmarks import render
 from tests.benchmarks.entries import KEPT, Entries, Entry, Machine, read_entries
-from tests.benchmarks.plots import PLOTS, Line, log_log, plots
+from tests.benchmarks.plots import PLOTS, Line, Scale, chart, plots, ticks_over
 from tests.benchmarks.registry import BENCHMARKS
 from tests.benchmarks.tables import Row, Told, markdown, provenance, table_with_goals
 
@@ -105,9 +105,12 @@ def test_every_figure_is_of_a_benchmark_and_held_against_its_goals() -> None:
     assert shown | {drawing.benchmark for drawing in PLOTS.values()} <= BENCHMARKS.keys()
 
 
+SCALES = (Scale(lambda x: f"{x:g} entities", ticks_over), Scale(lambda y: f"{y:g} us", ticks_over))
+
+
 def test_a_plot_is_a_document_of_its_own_and_always_the_same() -> None:
     lines = [Line("ours", [1e4, 1e5], [2.0, 3.0]), Line("theirs", [1e4, 1e5], [20.0, 300.0])]
-    svg = log_log("test", "Cost", lines, lambda x: f"{x:g} entities", lambda y: f"{y:g} us")
+    svg = chart("test", "Cost", lines, *SCALES)
     document = ET.fromstring(svg)
     assert document.tag == "{http://www.w3.org/2000/svg}svg"
     assert document.attrib["aria-label"] == (
@@ -116,4 +119,4 @@ def test_a_plot_is_a_document_of_its_own_and_always_the_same() -> None:
     )
     told = {element.text for element in document.iter() if element.text}
     assert {"ours", "theirs", "10000 entities", "100 us"} <= told
-    assert svg == log_log("test", "Cost", lines, lambda x: f"{x:g} entities", lambda y: f"{y:g} us")
+    assert svg == chart("test", "Cost", lines, *SCALES)
