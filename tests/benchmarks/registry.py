@@ -90,7 +90,7 @@ BENCHMARKS = {
         Benchmark(
             "equal_bytes",
             "tests.benchmarks.equal_bytes:equal_bytes",
-            1200,
+            1350,
             35,
             libraries=("river", "vowpalwabbit", "implicit"),
         ),
