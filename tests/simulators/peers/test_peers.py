@@ -267,5 +267,5 @@ def test_every_peer_learns_who_likes_what(name: str) -> None:
 def test_a_missing_library_is_told_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "implicit", None)
     check_installed(["popularity", "river-mf"])
-    with pytest.raises(UsageError, match=r"itemknn, als: .*scall-stream\[bench\]"):
+    with pytest.raises(UsageError, match=r"itemknn, als: .*scall-stream\[peers\]"):
         check_installed(["popularity", "itemknn", "als"])
