@@ -117,7 +117,7 @@ def steps_from_zero(low: float, high: float) -> list[float]:  # noqa: ARG001
     return [tenths * number / 10 for number in range(int(np.ceil(10 * high / tenths)) + 1)]
 
 
-EVENTS = ENTITIES = Scale(count_text, ticks_over)
+COUNTS = Scale(count_text, ticks_over)
 SECONDS = Scale(duration, ticks_over)
 BYTES = Scale(bytes_text, powers_of_two)
 RECALL = Scale(lambda y: f"{y:.1f}", steps_from_zero, np.asarray)
@@ -158,7 +158,7 @@ def scaling_of(name: str, title: str, of: Mapping[str, str]) -> Callable[[Figure
             return None
         x = [point["entities"] for point in points]
         lines = [Line(f"{text} ^{exponents[key]:.2f}", x, [point[key] for point in points]) for key, text in of.items()]
-        return chart(name, title, lines, ENTITIES, SECONDS)
+        return chart(name, title, lines, COUNTS, SECONDS)
 
     return drawn
 
@@ -171,7 +171,7 @@ def memory(figures: Figures) -> str | None:
         if samples:
             x = [one["events"] for one in samples]
             lines.append(Line(row["name"], x, [one["resident_bytes"] for one in samples]))
-    return chart("memory", "Resident memory, by events of new ids", lines, EVENTS, BYTES) if lines else None
+    return chart("memory", "Resident memory, by events of new ids", lines, COUNTS, BYTES) if lines else None
 
 
 def quality_of(stream: str) -> Callable[[Figures], str | None]:
