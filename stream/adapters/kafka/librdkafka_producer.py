@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from stream.adapters.kafka.client import ProducedRecord, RecordTooLargeError
@@ -30,7 +31,7 @@ class LibrdkafkaProducer:
         """Hand a record over; waits while 100,000 are under way."""
         self._sent += 1
         if self._sent % SENDS_A_SERVICE == 0:
-            self._producer.poll(0)
+            self._serve(self._producer.poll, 0)
         while True:
             try:
                 self._producer.produce(
@@ -43,7 +44,7 @@ class LibrdkafkaProducer:
                 )
                 return
             except BufferError:
-                self._producer.poll(RETRY_S)
+                self._serve(self._producer.poll, RETRY_S)
                 self._raise_errors()
             except self._library.KafkaException as error:
                 self._raise(error.args[0], topic)
@@ -53,17 +54,28 @@ class LibrdkafkaProducer:
         deadline = time.monotonic() + timeout_s
         while True:
             # In slices, for Python looks at signals only in between.
-            left = self._producer.flush(max(0.0, min(RETRY_S, deadline - time.monotonic())))
+            left = self._serve(self._producer.flush, max(0.0, min(RETRY_S, deadline - time.monotonic())))
             self._raise_errors()
             if left == 0 or time.monotonic() >= deadline:
                 return bool(left == 0)
 
     def close(self, timeout_s: float) -> None:
         """Close; what is not acknowledged may be lost."""
-        self._producer.flush(timeout_s)
+        self._serve(self._producer.flush, timeout_s)
         self._producer.purge()
-        self._producer.flush(RETRY_S)
+        self._serve(self._producer.flush, RETRY_S)
         self._producer.close()
+
+    def _serve(self, wait: Callable[[float], int], timeout_s: float) -> int:
+        """Let the library work and call back; return how many records are under way.
+
+        Once an error is fatal it may raise that here; which is told by the next to send or flush, not by who closes.
+        """
+        try:
+            return wait(timeout_s)
+        except self._library.KafkaException as error:
+            self._client.note(error.args[0])
+            return len(self._producer)
 
     def _report(self, error: Any, message: Any) -> None:
         if error:
