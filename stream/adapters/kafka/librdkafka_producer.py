@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from stream.adapters.kafka.client import ProducedRecord, RecordTooLargeError
@@ -64,7 +65,9 @@ class LibrdkafkaProducer:
         self._serve(self._producer.flush, timeout_s)
         self._producer.purge()
         self._serve(self._producer.flush, RETRY_S)
-        self._producer.close()
+        # It flushes once more by itself.
+        with suppress(self._library.KafkaException):
+            self._producer.close()
 
     def _serve(self, wait: Callable[[float], int], timeout_s: float) -> int:
         """Let the library work and call back; return how many records are under way.

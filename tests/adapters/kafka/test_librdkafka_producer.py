@@ -27,6 +27,7 @@ class Refused:
 
     def close(self) -> None:
         self.num_closed += 1
+        self.flush(0)
 
 
 def test_a_fatal_error_that_a_flush_raises_is_told_in_words_and_closing_goes_well(
