@@ -3,11 +3,12 @@
 import random
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
 
 from stream.core.event import digest_of
 from tests.integration.broker import Broker
@@ -16,6 +17,8 @@ from tests.kill_matrix.trouble import Row, Trouble
 CODECS = (None, "gzip", "lz4", "snappy", "zstd")
 PLAIN, COMMITTED, ABORTED = "plain", "committed", "aborted"
 ROWS_PER_BATCH = 40
+MARKER_S = 10.0
+"""How long a broker may take to write the end of a transaction down."""
 NO_LIMIT_MS = 2**63 - 1
 Position = dict[int, int]
 
@@ -50,6 +53,7 @@ class Feeder:
         self._plain = [self._open(compression_type=codec, **options) for codec in CODECS]
         self._transactional = self._open(transactional_id=f"feeds {topic}", **options)
         self._transactional.init_transactions()
+        self._reader = self._stack.enter_context(closing(KafkaConsumer(bootstrap_servers=broker.bootstrap)))
 
     def __enter__(self) -> Self:
         return self
@@ -91,13 +95,24 @@ class Feeder:
 
     def _write_together(self, rows: Sequence[Row], kind: str) -> None:
         self._transactional.begin_transaction()
-        self._write(self._transactional, rows, are_records=kind == COMMITTED)
+        partition, last = self._write(self._transactional, rows, are_records=kind == COMMITTED)
         if kind == COMMITTED:
             self._transactional.commit_transaction()
         else:
             self._transactional.abort_transaction()
+        self._await_marker(TopicPartition(self.topic, partition), last)
 
-    def _write(self, producer: Any, rows: Sequence[Row], *, are_records: bool = True) -> None:
+    def _await_marker(self, partition: TopicPartition, last: int) -> None:
+        """Wait until a transaction's end stands behind its last record, or else it might land behind all records."""
+        deadline = time.monotonic() + MARKER_S
+        while time.monotonic() < deadline:
+            with suppress(KafkaError):
+                if self._reader.end_offsets([partition])[partition] > last + 1:
+                    return
+            time.sleep(0.01)
+
+    def _write(self, producer: Any, rows: Sequence[Row], *, are_records: bool = True) -> tuple[int, int]:
+        """Write rows to a partition; return it, and the offset of the last of them."""
         partition = self._rng.randrange(self.num_partitions)
         futures = [
             producer.send(self.topic, partition=partition, key=row.key, value=row.value, timestamp_ms=row.timestamp_ms)
@@ -109,6 +124,7 @@ class Feeder:
                 offset = future.get(0).offset
                 self.reasons[partition, offset] = row.reason
                 self._ends[partition] = offset + 1
+        return partition, futures[-1].get(0).offset
 
     def _open(self, **options: Any) -> Any:
         return self._stack.enter_context(closing(KafkaProducer(**options)))
